@@ -1,0 +1,1 @@
+"""The process that routes messages between clients and engines."""

@@ -1,0 +1,93 @@
+"""Everything a controller can decide.
+
+Imperative, frozen, in the order to perform them. Payload bytes are not here: the driver holds
+the frames of a task until it is told to `Forget` them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipyviews.core.events import Kind
+    from ipyviews.ids import Attempt, ClientId, EngineId, TaskId
+
+
+class Verdict(StrEnum):
+    """How a task ended, told to its client."""
+
+    #: The engine's reply, whatever it says, is the result.
+    REPLIED = "replied"
+    #: Cancelled by its client, before or while it ran.
+    CANCELLED = "cancelled"
+    #: An earlier cell of the same submission failed on that engine.
+    ABORTED = "aborted"
+    #: The engine was lost and the task may not run again.
+    ENGINE_LOST = "engine_lost"
+    #: There is no such engine, or it cannot run this kind of task.
+    UNKNOWN_ENGINE = "unknown_engine"
+    #: No engine is left that may run it, and none is coming.
+    NO_ENGINES = "no_engines"
+    #: It waited longer than it was allowed to.
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt in a task's history, for ``ar.attempts``."""
+
+    engine: EngineId
+    incarnation: int
+    started: float
+    ended: float
+    #: ``ok``, ``error``, ``aborted`` or the reason the engine was lost.
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send this attempt to its engine now."""
+
+    attempt: Attempt
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Stop this attempt, and nothing else, on its engine."""
+
+    attempt: Attempt
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Tell the client how its task ended. Exactly one for each task."""
+
+    task: TaskId
+    client: ClientId
+    verdict: Verdict
+    #: The attempt whose frames are the answer when `verdict` is REPLIED, else the last one, if any.
+    attempt: Attempt | None
+    #: Sentence for people; empty when `verdict` is REPLIED.
+    reason: str
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop the frames of this task."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send `Woke` at this time, or later."""
+
+    when: float
+
+
+Effect = Dispatch | Interrupt | Reply | Forget | WakeAt

@@ -1,0 +1,152 @@
+"""Everything that can happen to a controller.
+
+Past tense, frozen, with the time it happened: the core has no clock of its own. ``now`` is in
+seconds of a clock that never goes back. The driver makes these, `ControllerState.handle` takes
+them, and a recorded list of them replays to the same effects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipyviews.ids import Attempt, ClientId, EngineId, RequestId, TaskId
+
+
+class Kind(StrEnum):
+    """Which channel of an engine a task needs."""
+
+    EXECUTE = "execute"
+    APPLY = "apply"
+
+
+class Status(StrEnum):
+    """What an engine said of an attempt."""
+
+    OK = "ok"
+    ERROR = "error"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineExpected:
+    """An engine is being started; tasks may wait for it."""
+
+    now: float
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True)
+class EngineJoined:
+    """An engine answers on all its channels and its output is proven to arrive."""
+
+    now: float
+    engine: EngineId
+    incarnation: int
+    #: False for kernels without our extension (other languages): cells only.
+    can_apply: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    """An engine's process ended, or it never came up."""
+
+    now: float
+    engine: EngineId
+    #: 0 when it was lost before it joined.
+    incarnation: int
+    #: One sentence for people: exit code or signal, verdict.
+    reason: str
+    #: The running task did it (exit, segfault, out of memory): do not run that one again.
+    self_inflicted: bool = False
+    #: A new incarnation of the same engine is on its way.
+    restarting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSubmitted:
+    """A client asked for one call or cell on one engine."""
+
+    now: float
+    task: TaskId
+    client: ClientId
+    #: The request this task came with: a failing cell aborts the rest of its own.
+    submission: RequestId
+    kind: Kind
+    #: The engine of a direct task; None when the scheduler chooses.
+    engine: EngineId | None = None
+    #: Engines a load-balanced task may run on; None means any.
+    allowed: frozenset[EngineId] | None = None
+    #: How often to run again after an exception in the task.
+    retries: int = 0
+    #: How often to run again after losing the engine; direct tasks never are.
+    reruns: int = 1
+    #: Longest time in the queue, in seconds; None means no limit.
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReplied:
+    """An engine finished an attempt, and all its output has arrived."""
+
+    now: float
+    attempt: Attempt
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """A client wants tasks of its own stopped: queued ones dropped, running ones interrupted."""
+
+    now: float
+    client: ClientId
+    tasks: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLeft:
+    """A client closed or died."""
+
+    now: float
+    client: ClientId
+    #: True when nobody can come back for its results: what is queued is dropped.
+    drop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStalled:
+    """A client does not read: start nothing more for it."""
+
+    now: float
+    client: ClientId
+
+
+@dataclass(frozen=True, slots=True)
+class ClientResumed:
+    """A stalled client reads again."""
+
+    now: float
+    client: ClientId
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """A time asked for by `WakeAt` has come."""
+
+    now: float
+
+
+Event = (
+    EngineExpected
+    | EngineJoined
+    | EngineLost
+    | TaskSubmitted
+    | TaskReplied
+    | CancelRequested
+    | ClientLeft
+    | ClientStalled
+    | ClientResumed
+    | Woke
+)

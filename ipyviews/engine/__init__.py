@@ -1,0 +1,1 @@
+"""Runs inside kernels: the apply channel and its task runner."""

@@ -1,0 +1,79 @@
+"""The bytes of a Jupyter message: signing and checking.
+
+The one codec of the project. It lives in the engine's room because engines import nothing else of
+ipyviews; `ipyviews.protocol.wire` builds on it for everybody else. Two rules of signing:
+
+* *stock*: Jupyter's, the four JSON frames. Buffers are not covered.
+* *own*: on channels that both ends of are ours, also the number and lengths of the buffers and
+  each buffer up to `SIGNED_BUFFER_LIMIT` bytes. Without buffers the two are the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Frame = bytes | bytearray | memoryview
+
+#: Ends the routing prefix of every Jupyter message.
+DELIMITER = b"<IDS|MSG>"
+
+#: Buffers above this size [bytes] are protected by the private folder or by Curve instead.
+SIGNED_BUFFER_LIMIT = 65_536
+
+
+class BadMessage(ValueError):  # noqa: N818 - reads as what it is where it is caught
+    """Frames that are not a message signed with our key."""
+
+
+def sign(key: bytes, parts: Sequence[Frame], buffers: Sequence[Frame] = ()) -> bytes:
+    """Return the hexadecimal HMAC-SHA256 of a message; empty without a key."""
+    if not key:
+        return b""
+    mac = hmac.new(key, digestmod=hashlib.sha256)
+    for part in parts:
+        mac.update(part)
+    if buffers:
+        sizes = [memoryview(buffer).nbytes for buffer in buffers]
+        mac.update(("|" + ",".join(map(str, sizes)) + "|").encode())
+        for size, buffer in zip(sizes, buffers, strict=True):
+            if size <= SIGNED_BUFFER_LIMIT:
+                mac.update(buffer)
+    return mac.hexdigest().encode()
+
+
+def split(frames: Sequence[Any]) -> tuple[list[bytes], bytes, list[Any], list[Any]]:
+    """Cut frames into routing prefix, signature, the four JSON frames, and buffers.
+
+    Raises
+    ------
+    BadMessage
+        If the delimiter is missing or fewer than five frames follow it.
+    """
+    for position, frame in enumerate(frames[:16]):
+        if bytes(frame[: len(DELIMITER) + 1]) == DELIMITER:
+            break
+    else:
+        raise BadMessage("no delimiter")
+    if len(frames) < position + 6:
+        raise BadMessage("too few frames")
+    prefix = [bytes(frame) for frame in frames[:position]]
+    signature = bytes(frames[position + 1])
+    return (
+        prefix,
+        signature,
+        list(frames[position + 2 : position + 6]),
+        list(frames[position + 6 :]),
+    )
+
+
+def verify(
+    key: bytes, signature: bytes, parts: Sequence[Frame], buffers: Sequence[Frame] = ()
+) -> None:
+    """Raise `BadMessage` unless `signature` fits. Pass `buffers` only on our own channels."""
+    if not hmac.compare_digest(sign(key, parts, buffers), signature):
+        raise BadMessage("the signature does not fit")

@@ -1,0 +1,1 @@
+"""The agent, provisioners and kernel managers."""

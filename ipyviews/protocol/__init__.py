@@ -1,0 +1,1 @@
+"""Messages to frames and back; no I/O."""

@@ -1,0 +1,196 @@
+"""Messages to frames and back, for both hops.
+
+``content`` stays packed until somebody needs it: what the controller only passes on is never
+decoded nor encoded again. On channels of our own (``own=True``) the header also carries ``seq``, a
+counter that only grows per sender and channel, and ``to``, the name of the receiver: together they
+refuse a replay, to the same receiver or to another.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.engine import frames as codec
+from ipyviews.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Frame = bytes | bytearray | memoryview
+
+PROTOCOL_VERSION = "5.4"
+
+#: Largest JSON frame we parse [bytes].
+JSON_LIMIT = 64 * 1024 * 1024
+
+
+def pack(value: Any) -> bytes:
+    """Encode one JSON frame."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_default).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
+def unpack(frame: Frame) -> dict[str, Any]:
+    """Decode one JSON frame into a dict; anything else is a `ProtocolError`."""
+    if memoryview(frame).nbytes > JSON_LIMIT:
+        raise ProtocolError("a JSON frame is larger than 64 MiB")
+    try:
+        value = json.loads(bytes(frame))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"a frame is not JSON: {type(error).__name__}") from None
+    if not isinstance(value, dict):
+        raise ProtocolError("a JSON frame is not an object")
+    return value
+
+
+@dataclass(slots=True)
+class Message:
+    """One received message. ``content`` is still packed; `read` decodes it."""
+
+    header: dict[str, Any]
+    parent: dict[str, Any]
+    metadata: dict[str, Any]
+    content: Frame
+    buffers: Sequence[Frame] = ()
+    #: Routing prefix; on a ROUTER its first entry is the sender.
+    idents: list[bytes] = field(default_factory=list)
+
+    @property
+    def msg_type(self) -> str:
+        """The header's ``msg_type``, or an empty text."""
+        return str(self.header.get("msg_type", ""))
+
+    @property
+    def msg_id(self) -> str:
+        """The header's ``msg_id``, or an empty text."""
+        return str(self.header.get("msg_id", ""))
+
+    @property
+    def parent_id(self) -> str:
+        """The ``msg_id`` this message answers, or an empty text."""
+        return str(self.parent.get("msg_id", ""))
+
+    @property
+    def ours(self) -> dict[str, Any]:
+        """The ``ipyviews`` part of the metadata; empty when there is none."""
+        part = self.metadata.get("ipyviews")
+        return part if isinstance(part, dict) else {}
+
+    def read(self) -> dict[str, Any]:
+        """Decode the content."""
+        return unpack(self.content)
+
+
+class Wire:
+    """One end of one channel: signs what leaves it, checks what arrives.
+
+    Parameters
+    ----------
+    key
+        The HMAC key; empty means unsigned.
+    session
+        Who we are: goes into ``header.session``.
+    own
+        True where both ends are ours: buffers are signed and ``seq``/``to`` are sent and checked.
+    name
+        Under which name this end is addressed; only with `own`.
+    """
+
+    def __init__(self, key: bytes, session: str, *, own: bool = False, name: str = "") -> None:
+        self.key = key
+        self.session = session
+        self.own = own
+        self.name = name
+        self._seq = 0
+        self._seen: dict[str, int] = {}
+
+    def header(self, msg_type: str, msg_id: str, to: str = "") -> dict[str, Any]:
+        """Make a header; with `own`, numbered and addressed."""
+        header: dict[str, Any] = {
+            "msg_id": msg_id,
+            "msg_type": msg_type,
+            "username": "ipyviews",
+            "session": self.session,
+            "date": datetime.now(UTC),
+            "version": PROTOCOL_VERSION,
+        }
+        if self.own:
+            self._seq += 1
+            header["seq"] = self._seq
+            header["to"] = to
+        return header
+
+    def encode(
+        self,
+        msg_type: str,
+        msg_id: str,
+        content: Mapping[str, Any] | Frame,
+        *,
+        parent: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Frame] = (),
+        to: str = "",
+    ) -> list[Frame]:
+        """Return delimiter, signature, four JSON frames and the buffers; no routing prefix.
+
+        `content` that is bytes already is passed on as it is.
+        """
+        packed = content if isinstance(content, bytes | bytearray | memoryview) else pack(content)
+        parts: list[Frame] = [
+            pack(self.header(msg_type, msg_id, to)),
+            pack(parent or {}),
+            pack(metadata or {}),
+            packed,
+        ]
+        signature = codec.sign(self.key, parts, buffers if self.own else ())
+        return [codec.DELIMITER, signature, *parts, *buffers]
+
+    def decode(self, frames: Sequence[Any]) -> Message:
+        """Check and decode; the content stays packed.
+
+        Raises
+        ------
+        ProtocolError
+            Wrong shape, signature, address, or a number seen before. Nothing is remembered of a
+            message that fails.
+        """
+        try:
+            idents, signature, parts, buffers = codec.split(frames)
+            codec.verify(self.key, signature, parts, buffers if self.own else ())
+        except codec.BadMessage as error:
+            raise ProtocolError(str(error)) from None
+        message = Message(
+            header=unpack(parts[0]),
+            parent=unpack(parts[1]),
+            metadata=unpack(parts[2]),
+            content=parts[3],
+            buffers=buffers,
+            idents=idents,
+        )
+        if self.own:
+            self._refuse_replay(message.header)
+        return message
+
+    def _refuse_replay(self, header: dict[str, Any]) -> None:
+        sender, seq = header.get("session"), header.get("seq")
+        if not isinstance(sender, str) or type(seq) is not int:
+            raise ProtocolError("a message on our own channel has no number")
+        if header.get("to") != self.name:
+            raise ProtocolError("the message is addressed to somebody else")
+        if seq <= self._seen.get(sender, 0):
+            raise ProtocolError("the message was seen before")
+        self._seen[sender] = seq
+
+    def forget_sender(self, session: str) -> None:
+        """Drop the counter of a sender that is gone for good."""
+        self._seen.pop(session, None)

@@ -1,0 +1,1 @@
+"""Ports: multipart messages in and out, no decisions."""
