@@ -1,0 +1,274 @@
+"""The clients that said hello, and what each has been sent but not yet read.
+
+A client is never waited for. What it does not read is counted: beyond `STALL_BYTES` nothing more is
+started for it, `FOLD_BYTES` later its output is dropped and counted. Replies are never dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.core.events import ClientLeft, ClientResumed, ClientStalled
+from ipyviews.controller.channels import size_bytes
+from ipyviews.transport.base import PeerGone
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ipyviews.controller.channels import Channel
+    from ipyviews.core.events import Event
+    from ipyviews.ids import ClientId
+    from ipyviews.protocol.wire import Frame
+
+log = logging.getLogger(__name__)
+
+#: Unread bytes at which a client counts as stalled; it resumes at half of it.
+STALL_BYTES = 64 * 1024 * 1024
+
+#: Unread bytes of output and small replies at which output is dropped and counted.
+FOLD_BYTES = 2 * STALL_BYTES
+
+#: A reply above this size [bytes] is data somebody asked for: it does not count against output.
+BULK_BYTES = 1024 * 1024
+
+#: A client silent for this long [s] is sent a message, which fails when it is gone.
+PROBE_AFTER_S = 2.0
+
+
+@dataclass(slots=True)
+class Credit:
+    """The bytes one client has been sent and has not acknowledged."""
+
+    sent: int = 0
+    acknowledged: int = 0
+    stalled: bool = False
+    _bulk: deque[tuple[int, int]] = field(default_factory=deque)
+    _bulk_bytes: int = 0
+
+    @property
+    def unread(self) -> int:
+        """Bytes on their way or waiting in a socket."""
+        return self.sent - self.acknowledged
+
+    def is_full(self) -> bool:
+        """Whether further output must be dropped."""
+        return self.unread - self._bulk_bytes > FOLD_BYTES
+
+    def spend(self, size: int) -> None:
+        """Count a message of `size` bytes as sent."""
+        self.sent += size
+        if size > BULK_BYTES:
+            self._bulk.append((self.sent, size))
+            self._bulk_bytes += size
+
+    def acknowledge(self, total: int) -> None:
+        """Note that the client has read `total` bytes since its hello."""
+        self.acknowledged = max(self.acknowledged, min(total, self.sent))
+        while self._bulk and self._bulk[0][0] <= self.acknowledged:
+            self._bulk_bytes -= self._bulk.popleft()[1]
+
+
+@dataclass(slots=True)
+class Folded:
+    """Output of one task that was dropped."""
+
+    messages: int = 0
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Client:
+    """One connected client."""
+
+    id: ClientId
+    name: str
+    pid: int | None
+    #: When it was last heard, by the loop's clock [s].
+    heard: float
+    credit: Credit = field(default_factory=Credit)
+    folded: dict[str, Folded] = field(default_factory=dict)
+
+
+class Clients:
+    """Sessions, credit, and sending to clients.
+
+    Parameters
+    ----------
+    shell, control
+        The two channels.
+    clock
+        Returns the time of events [s].
+    feed
+        Takes events for the core.
+    counters
+        Counts for the status reply.
+    """
+
+    def __init__(
+        self,
+        shell: Channel,
+        control: Channel,
+        clock: Callable[[], float],
+        feed: Callable[[Event], object],
+        counters: Counter[str],
+    ) -> None:
+        self._shell = shell
+        self._control = control
+        self._clock = clock
+        self._feed = feed
+        self._counters = counters
+        self._clients: dict[ClientId, Client] = {}
+        #: Called with the number of clients whenever it changes.
+        self.on_count: Callable[[int], None] = lambda _n: None
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(list(self._clients.values()))
+
+    def __contains__(self, client: object) -> bool:
+        return client in self._clients
+
+    def join(self, client: ClientId, name: str, pid: int | None) -> None:
+        """Open a session; saying hello again keeps the one there is."""
+        if client in self._clients:
+            return
+        self._clients[client] = Client(client, name, pid, self._clock())
+        log.info("client %s joined (%s, pid %s)", client, name, pid)
+        self.on_count(len(self._clients))
+
+    def leave(self, client: ClientId, why: str) -> None:
+        """End a session; nobody can come back for its results."""
+        if self._clients.pop(client, None) is None:
+            return
+        log.info("client %s left: %s", client, why)
+        self._shell.forget(client)
+        self._control.forget(client)
+        self._feed(ClientLeft(self._clock(), client, drop=True))
+        self.on_count(len(self._clients))
+
+    def heard(self, client: ClientId) -> bool:
+        """Note that a client is alive; False when it has no session."""
+        known = self._clients.get(client)
+        if known is None:
+            return False
+        known.heard = self._clock()
+        return True
+
+    def probe(self) -> None:
+        """Write to the clients that are silent: that fails when their connection is gone.
+
+        A process that is only stopped or busy keeps its connection and its results.
+        """
+        limit = self._clock() - PROBE_AFTER_S
+        for client in self:
+            if client.heard < limit:
+                self.tell(client.id, "ping_request", {})
+
+    def tell(
+        self, client: ClientId, msg_type: str, content: Mapping[str, Any], parent: str = ""
+    ) -> None:
+        """Send on the control channel; a client that is gone leaves."""
+        try:
+            self._control.send(client, msg_type, content, parent=parent)
+        except PeerGone:
+            self.leave(client, "its connection is gone")
+
+    def tell_all(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Send a notice to every client."""
+        for client in self:
+            self.tell(client.id, msg_type, content)
+
+    def refuse(self, client: ClientId, msg_type: str, content: Mapping[str, Any], to: str) -> None:
+        """Answer a request on the shell channel that made no task."""
+        try:
+            size = self._shell.send(client, msg_type, content, parent=to)
+        except PeerGone:
+            self.leave(client, "its connection is gone")
+        else:
+            if (known := self._clients.get(client)) is not None:
+                self._spend(known, size)
+
+    def reply(
+        self,
+        client: ClientId,
+        msg_type: str,
+        content: Mapping[str, Any] | Frame,
+        *,
+        task: str,
+        metadata: Mapping[str, Any],
+        buffers: Sequence[Frame] = (),
+    ) -> None:
+        """Send a task's reply, after a notice of the output that was dropped, if any."""
+        known = self._clients.get(client)
+        if known is None:
+            return
+        if (folded := known.folded.pop(task, None)) is not None:
+            notice = {"messages": folded.messages, "bytes": folded.size}
+            self._send(known, "output_folded", notice, task, {}, ())
+        self._send(known, msg_type, content, task, metadata, buffers)
+
+    def output(
+        self,
+        client: ClientId,
+        msg_type: str,
+        content: Frame,
+        *,
+        task: str,
+        metadata: Mapping[str, Any],
+        buffers: Sequence[Frame] = (),
+    ) -> None:
+        """Send a message of a task's output, or count it when the client does not read."""
+        known = self._clients.get(client)
+        if known is None:
+            self._counters["output_without_client"] += 1
+        elif known.credit.is_full():
+            folded = known.folded.setdefault(task, Folded())
+            folded.messages += 1
+            folded.size += size_bytes(content) + sum(map(size_bytes, buffers))
+            self._counters["output_folded"] += 1
+        else:
+            self._send(known, msg_type, content, task, metadata, buffers)
+
+    def acknowledge(self, client: ClientId, total: int) -> None:
+        """Take a client's word on what it has read; a stalled one may resume."""
+        credit = self._clients[client].credit
+        credit.acknowledge(total)
+        if credit.stalled and credit.unread < STALL_BYTES // 2:
+            credit.stalled = False
+            self._feed(ClientResumed(self._clock(), client))
+
+    def close(self) -> None:
+        """Close both channels."""
+        self._shell.close()
+        self._control.close()
+
+    def _send(
+        self,
+        client: Client,
+        msg_type: str,
+        content: Mapping[str, Any] | Frame,
+        task: str,
+        metadata: Mapping[str, Any],
+        buffers: Sequence[Frame],
+    ) -> None:
+        try:
+            size = self._shell.send(
+                client.id, msg_type, content, parent=task, metadata=metadata, buffers=buffers
+            )
+        except PeerGone:
+            self.leave(client.id, "its connection is gone")
+            return
+        self._spend(client, size)
+
+    def _spend(self, client: Client, size: int) -> None:
+        client.credit.spend(size)
+        if not client.credit.stalled and client.credit.unread > STALL_BYTES:
+            client.credit.stalled = True
+            self._counters["clients_stalled"] += 1
+            self._feed(ClientStalled(self._clock(), client.id))

@@ -1,0 +1,197 @@
+"""The gate: output to the client that asked, and a task's reply only after its output.
+
+Replies and output of an engine come by different sockets. A cell's reply waits for the cell's
+``status: idle``, a call's reply too when it promises one (``output: true``). A kernel may lose its
+idle; then the reply passes after a quiet time, marked as having incomplete output.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.core.events import Kind, Status
+from ipyviews.errors import ProtocolError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections import Counter
+    from collections.abc import Callable
+
+    from ipyviews.controller.clients import Clients
+    from ipyviews.controller.links import Link
+    from ipyviews.ids import Attempt, ClientId
+    from ipyviews.protocol.wire import Message
+
+log = logging.getLogger(__name__)
+
+#: How long a reply waits for its idle after the last sign of output [s].
+IDLE_PATIENCE_S = 2.0
+
+#: What a kernel publishes about itself, not as output of a task.
+NOT_OUTPUT = frozenset({"status", "iopub_welcome", "shutdown_reply"})
+
+
+@dataclass(slots=True)
+class Answer:
+    """An engine's reply to an attempt, with all its output sent on."""
+
+    message: Message
+    incomplete: bool
+
+
+@dataclass(slots=True)
+class Flight:
+    """An attempt between its dispatch and its answer."""
+
+    attempt: Attempt
+    kind: Kind
+    client: ClientId
+    idle: bool = False
+    #: The reply, while it waits for the idle.
+    reply: Message | None = None
+    status: Status = Status.OK
+    #: When the reply or output came last, by the loop's clock [s].
+    heard: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+
+
+class Gate:
+    """All attempts in flight.
+
+    Parameters
+    ----------
+    loop
+        Its clock and timers.
+    clients
+        Where output goes.
+    counters
+        Counts for the status reply.
+    answered
+        Called once for each attempt that has its reply and its output.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clients: Clients,
+        counters: Counter[str],
+        answered: Callable[[Attempt, Status, Answer], None],
+    ) -> None:
+        self._loop = loop
+        self._clients = clients
+        self._counters = counters
+        self._answered = answered
+        self._flights: dict[str, Flight] = {}
+
+    def open(self, attempt: Attempt, kind: Kind, client: ClientId) -> None:
+        """Expect output and a reply of an attempt that is about to be sent."""
+        self._flights[attempt.msg_id] = Flight(attempt, kind, client)
+
+    def is_running(self, attempt: Attempt) -> bool:
+        """Whether the attempt was sent and has not replied."""
+        flight = self._flights.get(attempt.msg_id)
+        return flight is not None and flight.reply is None
+
+    def running(self, client: ClientId) -> list[Flight]:
+        """Return the attempts of a client that have not replied."""
+        return [f for f in self._flights.values() if f.client == client and f.reply is None]
+
+    def replied(self, link: Link, message: Message) -> None:
+        """Take an engine's reply; pass it on now or when its output is complete."""
+        flight = self._flights.get(message.parent_id)
+        if flight is None or flight.reply is not None or not _is_from(link, flight):
+            self._counters["stale"] += 1
+            return
+        try:
+            content = message.read()
+        except ProtocolError as error:
+            log.warning("engine %s sent a reply that cannot be read: %s", link.name, error)
+            self._counters["unverified"] += 1
+            return
+        link.foreign_loop = flight.kind is Kind.APPLY and content.get("eventloop") is True
+        flight.status = _status(content)
+        flight.reply = message
+        if flight.idle or (flight.kind is Kind.APPLY and content.get("output") is not True):
+            self._pass(flight, incomplete=False)
+        else:
+            flight.heard = self._loop.time()
+            self._wait(flight)
+
+    def published(self, link: Link, message: Message) -> None:
+        """Take a message from an engine's iopub."""
+        flight = self._flights.get(message.parent_id)
+        if flight is None or not _is_from(link, flight):
+            self._counters["output_without_task"] += 1
+            return
+        if message.msg_type == "status":
+            self._status_changed(flight, message)
+        elif message.msg_type not in NOT_OUTPUT:
+            flight.heard = self._loop.time()
+            self._clients.output(
+                flight.client,
+                message.msg_type,
+                message.content,
+                task=flight.attempt.task,
+                metadata=_output_metadata(message, flight),
+                buffers=message.buffers,
+            )
+
+    def engine_lost(self, link: Link) -> None:
+        """Pass the replies that were held and expect nothing more of this engine."""
+        for flight in [f for f in self._flights.values() if _is_from(link, f)]:
+            if flight.reply is not None:
+                self._pass(flight, incomplete=True)
+            else:
+                self._close(flight)
+
+    def close(self) -> None:
+        """Stop all timers."""
+        for flight in list(self._flights.values()):
+            self._close(flight)
+
+    def _status_changed(self, flight: Flight, message: Message) -> None:
+        try:
+            idle = message.read().get("execution_state") == "idle"
+        except ProtocolError:
+            self._counters["unverified"] += 1
+            return
+        flight.idle = flight.idle or idle
+        if flight.idle and flight.reply is not None:
+            self._pass(flight, incomplete=False)
+
+    def _wait(self, flight: Flight) -> None:
+        quiet_at = flight.heard + IDLE_PATIENCE_S
+        if self._loop.time() < quiet_at:
+            flight.timer = self._loop.call_at(quiet_at, self._wait, flight)
+        else:
+            self._counters["idle_lost"] += 1
+            self._pass(flight, incomplete=True)
+
+    def _pass(self, flight: Flight, *, incomplete: bool) -> None:
+        assert flight.reply is not None  # noqa: S101 - only replied flights come here
+        self._close(flight)
+        self._answered(flight.attempt, flight.status, Answer(flight.reply, incomplete))
+
+    def _close(self, flight: Flight) -> None:
+        if flight.timer is not None:
+            flight.timer.cancel()
+        del self._flights[flight.attempt.msg_id]
+
+
+def _is_from(link: Link, flight: Flight) -> bool:
+    attempt = flight.attempt
+    return attempt.engine == link.engine and attempt.incarnation == link.incarnation
+
+
+def _status(content: dict[str, Any]) -> Status:
+    said = content.get("status")
+    if said == "ok":
+        return Status.OK
+    return Status.ABORTED if said in ("aborted", "abort") else Status.ERROR
+
+
+def _output_metadata(message: Message, flight: Flight) -> dict[str, Any]:
+    ours = {"engine": flight.attempt.engine, "date": message.header.get("date")}
+    return {**message.metadata, "ipyviews": ours}

@@ -1,0 +1,170 @@
+"""What a test left behind: processes, file descriptors, shared memory, run folders.
+
+A process counts as started by a test when it descends from this one, or when its environment
+names the test's run root: an agent and its kernels leave our process tree, not their environment.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.waiting import steps, wait_until
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What exists at one moment."""
+
+    #: (pid, start time): a pid alone may be used again.
+    processes: frozenset[tuple[int, float]]
+    #: (number, what it points to).
+    fds: frozenset[tuple[int, str]]
+    shared: frozenset[str]
+    folders: frozenset[str]
+
+
+@dataclass
+class Leaks:
+    """What is there now and was not before; false when there is nothing."""
+
+    processes: list[psutil.Process] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.processes or self.others)
+
+    def describe(self) -> str:
+        """One line for each thing."""
+        lines = [f"process {p.pid}: {command(p)}" for p in self.processes]
+        return "\n".join(lines + self.others)
+
+
+def command(process: psutil.Process) -> str:
+    """Name a process for people, also one that is just ending."""
+    try:
+        return " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        return "(ended meanwhile)"
+
+
+def has_children() -> bool:
+    """Whether this process has any child; costs one system call."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def names_root(process: psutil.Process, root: Path) -> bool:
+    """Whether the environment a process was started with names the run root."""
+    try:
+        return any(value.startswith(str(root)) for value in process.environ().values())
+    except (psutil.Error, OSError):
+        return False
+
+
+def processes_of(root: Path, *, detached: bool) -> frozenset[psutil.Process]:
+    """Find our descendants, and with `detached` also those that left our tree."""
+    me = psutil.Process()
+    found = set(me.children(recursive=True)) if has_children() else set()
+    if detached:
+        found |= {p for p in psutil.process_iter() if p != me and names_root(p, root)}
+    return frozenset(found)
+
+
+def open_fds() -> frozenset[tuple[int, str]]:
+    """List our file descriptors and what they point to."""
+    folder = "/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd"
+    found = set()
+    for name in os.listdir(folder):
+        try:
+            # Sockets, pipes and inodes keep their number's target unique.
+            found.add((int(name), os.readlink(f"{folder}/{name}")))
+        except OSError:
+            continue
+    return frozenset(found)
+
+
+def names_in(folder: Path, prefix: str = "") -> frozenset[str]:
+    """List a folder that may not exist."""
+    try:
+        return frozenset(name for name in os.listdir(folder) if name.startswith(prefix))
+    except FileNotFoundError:
+        return frozenset()
+
+
+def snapshot(root: Path, *, detached: bool) -> Snapshot:
+    """Look at everything now."""
+    return Snapshot(
+        frozenset((p.pid, p.create_time()) for p in alive(processes_of(root, detached=detached))),
+        open_fds(),
+        names_in(SHARED_MEMORY, "ipv"),
+        names_in(root / "ipv"),
+    )
+
+
+def alive(processes: frozenset[psutil.Process]) -> list[psutil.Process]:
+    """Leave out those that have ended, in the order of their start."""
+    return sorted((p for p in processes if p.is_running()), key=lambda p: (p.create_time(), p.pid))
+
+
+def compare(before: Snapshot, root: Path, *, detached: bool) -> Leaks:
+    """Return what is there now and was not `before`."""
+    found = Leaks()
+    for process in alive(processes_of(root, detached=detached)):
+        if (process.pid, process.create_time()) not in before.processes:
+            found.processes.append(process)
+    found.others += [f"fd {n}: {target}" for n, target in sorted(open_fds() - before.fds)]
+    shared = names_in(SHARED_MEMORY, "ipv") - before.shared
+    found.others += [f"shared memory: {name}" for name in sorted(shared)]
+    folders = names_in(root / "ipv") - before.folders
+    found.others += [f"run folder: {name}" for name in sorted(folders)]
+    return found
+
+
+def find_leaks(before: Snapshot, root: Path, *, patience_s: float) -> Leaks:
+    """Compare with `before`; with patience, wait up to that long for things to end.
+
+    Parameters
+    ----------
+    before
+        What was there when the test began.
+    root
+        The run root of the test: ``XDG_RUNTIME_DIR``.
+    patience_s
+        Longest time to wait [s]. 0 looks once, at our own process tree only.
+    """
+    detached = patience_s > 0
+    if not compare(before, root, detached=detached):
+        return Leaks()
+    # Sockets in reference cycles are nobody's leak.
+    gc.collect()
+    pause = threading.Event()
+    for step in steps(patience_s) if detached else ():
+        if not compare(before, root, detached=detached):
+            return Leaks()
+        pause.wait(step)
+    return compare(before, root, detached=detached)
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Kill what a failed test left, so that the next one starts clean."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    _, left = psutil.wait_procs(processes, timeout=5)
+    if left:
+        wait_until(lambda: not alive(frozenset(left)), 5, "killed processes")
