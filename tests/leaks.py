@@ -11,10 +11,14 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from tests.waiting import steps, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -114,9 +118,18 @@ def snapshot(root: Path, *, detached: bool) -> Snapshot:
     )
 
 
-def alive(processes: frozenset[psutil.Process]) -> list[psutil.Process]:
+def is_there(process: psutil.Process) -> bool:
+    """Whether a process still runs, or is a dead child that we have not waited for."""
+    try:
+        dead = process.status() == psutil.STATUS_ZOMBIE
+        return process.is_running() and not (dead and process.ppid() != os.getpid())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Leave out those that have ended, in the order of their start."""
-    return sorted((p for p in processes if p.is_running()), key=lambda p: (p.create_time(), p.pid))
+    return sorted(filter(is_there, processes), key=lambda p: (p.create_time(), p.pid))
 
 
 def compare(before: Snapshot, root: Path, *, detached: bool) -> Leaks:
@@ -165,6 +178,5 @@ def end(processes: list[psutil.Process]) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    _, left = psutil.wait_procs(processes, timeout=5)
-    if left:
-        wait_until(lambda: not alive(frozenset(left)), 5, "killed processes")
+    psutil.wait_procs([p for p in alive(processes) if p.ppid() == os.getpid()], timeout=5)
+    wait_until(lambda: not alive(processes), 5, "the end of killed processes")

@@ -51,6 +51,8 @@ class Link:
         self.kernel = kernel
         self.id = routing_id(engine, incarnation)
         self.name = self.id.decode()
+        #: Starts the ``msg_id`` of every request of the controller's own.
+        self.prefix = f"{life}-{self.name}-"
         self.stock = Wire(key, life)
         self.own = Wire(key, life, own=True, name=life)
         #: Whether the engine's event loop is another one: then a message on shell must wake it.
@@ -58,6 +60,8 @@ class Link:
         #: Channels that are connected.
         self.open: set[str] = set()
         self.sub: SubPort | None = None
+        #: Why the link ended; None while it lives.
+        self.ended: str | None = None
         self._waiting: dict[str, asyncio.Future[Message]] = {}
         self._count = 0
 
@@ -69,10 +73,18 @@ class Link:
     def new_id(self) -> str:
         """Make a ``msg_id`` for a request of the controller's own."""
         self._count += 1
-        return f"{self.stock.session}-{self.name}-{self._count}"
+        return f"{self.prefix}{self._count}"
 
     def expect(self, msg_id: str) -> asyncio.Future[Message]:
-        """Return a future for the first message that answers `msg_id`."""
+        """Return a future for the first message that answers `msg_id`.
+
+        Raises
+        ------
+        ClusterError
+            When the link has ended; the future fails with it when the link ends later.
+        """
+        if self.ended is not None:
+            raise ClusterError(self.ended)
         return self._waiting.setdefault(msg_id, asyncio.get_running_loop().create_future())
 
     def answered(self, message: Message) -> bool:
@@ -83,7 +95,8 @@ class Link:
         return future is not None
 
     def fail(self, sentence: str) -> None:
-        """Fail everybody who waits for this engine."""
+        """End the link for everybody who waits for this engine."""
+        self.ended = sentence
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(ClusterError(sentence))

@@ -104,12 +104,7 @@ class Gate:
         if flight is None or flight.reply is not None or not _is_from(link, flight):
             self._counters["stale"] += 1
             return
-        try:
-            content = message.read()
-        except ProtocolError as error:
-            log.warning("engine %s sent a reply that cannot be read: %s", link.name, error)
-            self._counters["unverified"] += 1
-            return
+        content = _read(message)
         link.foreign_loop = flight.kind is Kind.APPLY and content.get("eventloop") is True
         flight.status = _status(content)
         flight.reply = message
@@ -152,13 +147,10 @@ class Gate:
             self._close(flight)
 
     def _status_changed(self, flight: Flight, message: Message) -> None:
-        try:
-            idle = message.read().get("execution_state") == "idle"
-        except ProtocolError:
-            self._counters["unverified"] += 1
+        if _read(message).get("execution_state") != "idle":
             return
-        flight.idle = flight.idle or idle
-        if flight.idle and flight.reply is not None:
+        flight.idle = True
+        if flight.reply is not None:
             self._pass(flight, incomplete=False)
 
     def _wait(self, flight: Flight) -> None:
@@ -183,6 +175,15 @@ class Gate:
 def _is_from(link: Link, flight: Flight) -> bool:
     attempt = flight.attempt
     return attempt.engine == link.engine and attempt.incarnation == link.incarnation
+
+
+def _read(message: Message) -> dict[str, Any]:
+    """Decode the content; what cannot be read counts as empty, so that nothing waits for it."""
+    try:
+        return message.read()
+    except ProtocolError as error:
+        log.warning("an engine sent a %s that cannot be read: %s", message.msg_type, error)
+        return {}
 
 
 def _status(content: dict[str, Any]) -> Status:

@@ -90,10 +90,11 @@ def create_folder() -> Path:
     return folder
 
 
-def take_lock(folder: Path) -> int:
+def take_lock(folder: Path, *, wait: bool = False) -> int:
     """Lock a run folder and return the file descriptor that holds the lock.
 
-    The lock goes with the descriptor to whoever inherits it and ends with its last copy.
+    The lock goes with the descriptor to whoever inherits it and ends with its last copy. Its maker
+    waits: somebody may be asking `is_running` at this very moment.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def take_lock(folder: Path) -> int:
     """
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(fd)
         raise

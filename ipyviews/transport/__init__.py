@@ -1,1 +1,1 @@
-"""Ports: multipart messages in and out, no decisions."""
+"""Ports: whole multipart messages in and out, over ZeroMQ or in memory. No decisions."""

@@ -1,0 +1,84 @@
+"""The command ``ipyviews``: start, stop, list and look at clusters of this machine.
+
+Exit codes: 0 done; 1 it could not be done, for a reason given in one sentence; 2 the command line is
+not understood; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.errors import ClusterError, IPyViewsError, UsageError
+from ipyviews.launching.rundir import find_cluster, list_clusters
+from ipyviews.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ipyviews.launching.rundir import ClusterFile
+
+#: Longest time for a cluster to be gone after it was told to stop [s].
+STOPPING_S = 15.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments
+        The words behind ``ipyviews``; those of this process if None.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    options = parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except KeyboardInterrupt:
+        print("ipyviews: interrupted", file=sys.stderr)
+        return 130
+    except (IPyViewsError, TimeoutError) as error:
+        print(f"ipyviews: {error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    top = argparse.ArgumentParser(prog="ipyviews", description=__doc__.partition("\n")[0])
+    top.add_argument("--version", action="version", version=f"ipyviews {__version__}")
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    one = commands.add_parser("start", help="start a cluster that runs until it is stopped")
+    one.set_defaults(command=start)
+    one.add_argument("-n", type=_count, help="number of engines (default: one per core)")
+    one.add_argument("--cluster-id", default="default", metavar="ID", help="its name (%(default)s)")
+    one.add_argument("--kernel", action="append", metavar="NAME",
+                     help="kernelspec of the engines; say it once, or once for each engine")
+    one.add_argument("--idle-limit", type=float, metavar="SECONDS",
+                     help="end by itself after so long without a client")
+
+    one = commands.add_parser("stop", help="stop clusters")
+    one.set_defaults(command=stop)
+    one.add_argument("ids", nargs="*", metavar="ID", help='names of clusters (default: "default")')
+    one.add_argument("--all", action="store_true", help="all clusters of this user")
+
+    one = commands.add_parser("list", help="list the running clusters")
+    one.set_defaults(command=show_list)
+    one.add_argument("-o", "--output", choices=["text", "json"], default="text", help="%(default)s")
+
+    one = commands.add_parser("status", help="list the engines of a cluster")
+    one.set_defaults(command=status)
+    one.add_argument("id", nargs="?", metavar="ID", help="its name (default: the one that runs)")
+    one.add_argument("-o", "--output", choices=["text", "json"], default="text", help="%(default)s")
+
+    one = commands.add_parser("demo", help="four engines read the standard library")
+    one.set_defaults(command=demo)
+    return top

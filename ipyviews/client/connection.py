@@ -1,0 +1,488 @@
+"""The client's one connection to a controller.
+
+A daemon thread owns two sockets::
+
+    any thread ── submit, request ──► queue ──► I/O thread ──► shell, control ──► controller
+    any thread ◄── tasks, futures ◄── finish ◄── I/O thread ◄── replies, output, notices
+
+Tasks and futures are registered before their request is sent, and every one of them ends: by a
+reply, or, when the controller or this thread dies, by an error that says so. The I/O thread never
+waits for anybody and never unpickles.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import secrets
+import sys
+import threading
+import time
+import weakref
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.client.address import check_alive, check_version, read_address
+from ipyviews.client.iothread import IOThread
+from ipyviews.client.link import Link
+from ipyviews.client.outputs import OUTPUT_TYPES
+from ipyviews.client.tasks import Task, from_content
+from ipyviews.errors import (
+    ClusterError,
+    ControllerLost,
+    ProtocolError,
+    TooManyPending,
+    UsageError,
+)
+from ipyviews.ids import task_id
+from ipyviews.protocol.wire import pack
+from ipyviews.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ipyviews.client.address import Source
+    from ipyviews.client.tasks import Kind
+    from ipyviews.protocol.wire import Frame, Message
+    from ipyviews.transport.base import Transport
+
+    Listener = Callable[
+        [Task, str, dict[str, Any], dict[str, Any], Sequence[Frame], str | None], None
+    ]
+
+log = logging.getLogger(__name__)
+
+#: What functions that travel by value must find on an engine.
+PYTHON = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
+
+#: Unanswered calls beyond which more have to wait [count], [bytes].
+MAX_TASKS = 100_000
+MAX_BYTES = 64 * 1024 * 1024
+
+#: While somebody waits, how often it is checked that waiting makes sense [s].
+LOOK_S = 1.0
+
+_living: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _orphan_all() -> None:
+    # In a forked child there is no I/O thread, and its locks may be held for ever.
+    for connection in list(_living):
+        connection.failure = ClusterError(
+            "This Client was made in another process: create a new Client()."
+        )
+
+
+os.register_at_fork(after_in_child=_orphan_all)
+
+
+class Connection:
+    """A session with a controller; thread-safe.
+
+    Parameters
+    ----------
+    source
+        Connection file, run folder, dict or `ClusterFile`.
+    timeout
+        Longest time until the controller has answered [s].
+    blocks
+        Whether `make_room` may wait; if not, it raises `TooManyPending`.
+    transport
+        Makes the sockets in the I/O thread's loop; plain ZeroMQ if None.
+
+    Raises
+    ------
+    UsageError
+        The source is not a connection file.
+    ClusterError
+        The cluster is gone, or its controller did not answer; the sentence names likely causes.
+    VersionMismatch
+        Client and controller do not fit together.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        timeout: float = 10.0,
+        blocks: bool = True,
+        transport: Callable[[Any], Transport] | None = None,
+    ) -> None:
+        self.address = read_address(source)
+        if transport is None:
+            check_alive(self.address)
+        self.session = secrets.token_hex(8)
+        self.blocks = blocks
+        self.timeout = timeout
+        #: Why nothing can be asked any more; None while all is well.
+        self.failure: Exception | None = None
+        #: Tasks without a final reply, by id.
+        self.pending: dict[str, Task] = {}
+        self.pending_bytes = 0
+        #: Engine infos by id, as the controller last told; see `engine_news`.
+        self.engines: dict[int, dict[str, Any]] = {}
+        #: How many engines are wanted [count], and those that never came up: ``(id, sentence)``.
+        self.wanted = 0
+        self.failed: list[tuple[int, str]] = []
+        #: Guards the tables above; notified when engines, room or the connection change.
+        self.changed = threading.Condition(threading.RLock())
+        self._make_transport = transport or _zeromq
+        self._asked: dict[str, Future[dict[str, Any]]] = {}
+        self._listeners: dict[str, list[Listener]] = {}
+        self._numbers = itertools.count(1)
+        self._io = IOThread(self._ended)
+        self._link = Link(
+            self.address,
+            self.session,
+            self._io.loop,
+            self._shell_arrived,
+            self._control_arrived,
+            self._lose,
+        )
+        _living.add(self)
+        #: Ends with the controller's answer to the greeting, or with the reason there is none.
+        self.ready: Future[dict[str, Any]] = self._hello()
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def _hello(self) -> Future[dict[str, Any]]:
+        self._io.start()
+        self._io.post(partial(self._link.open, self._make_transport))
+        greeted = _future()
+        answer = self.request(
+            "hello",
+            version=__version__,
+            client=self.session,
+            python=PYTHON,
+            pid=os.getpid(),
+            name="ipyviews",
+        )
+        answer.add_done_callback(partial(self._greeted, greeted))
+        late = partial(self._io.loop.call_later, self.timeout, self._greeting_missed, greeted)
+        self._io.post(late)
+        return greeted
+
+    def wait_ready(self) -> None:
+        """Wait for the controller's greeting; on failure close and raise why."""
+        try:
+            self.ready.result(self.timeout + 5.0)
+        except BaseException:
+            self.close()
+            raise
+
+    def _greeted(self, greeted: Future[dict[str, Any]], answer: Future[dict[str, Any]]) -> None:
+        if greeted.done():
+            return
+        try:
+            content = answer.result()
+            check_version(str(content.get("version")), self.address.origin)
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for the greeting
+            greeted.set_exception(error)
+            return
+        self._take_engines(content)
+        greeted.set_result(content)
+        self._link.start_pings()
+
+    def _greeting_missed(self, greeted: Future[dict[str, Any]]) -> None:
+        if not greeted.done():
+            greeted.set_exception(
+                ClusterError(
+                    f"The controller of {self.address.origin} (process {self.address.pid}) did not "
+                    f"answer within {self.timeout:g} s: it has ended, is stopped or very busy, or "
+                    "the key in the file is not its key (a file of an earlier cluster)."
+                )
+            )
+
+    def check(self) -> None:
+        """Raise at once if the connection is of no more use."""
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
+
+    def check_may_wait(self) -> None:
+        """Raise unless this thread may wait for replies now."""
+        if self._io.is_current():
+            raise UsageError(
+                "A callback of a result runs in the client's I/O thread, which cannot wait for "
+                "another result: use that result's own add_done_callback()."
+            )
+        self.check()
+
+    def close(self) -> None:
+        """Leave the controller and end the thread. May be called again and from anywhere."""
+        forked = self.failure is not None and not self._io.is_alive()
+        if forked:
+            return
+        with self.changed:
+            if self.failure is None:
+                self.failure = ClusterError("This Client is closed: create a new Client().")
+        self._io.post(partial(self._link.tell, "bye_request", {}))
+        self._io.stop()
+
+    def _ended(self, cause: BaseException | None) -> None:
+        with self.changed:
+            if self.failure is None:
+                self.failure = ClusterError(
+                    f"The client's I/O thread failed with {type(cause).__name__}: {cause}. "
+                    "The engines go on; create a new Client()."
+                )
+                self.failure.__cause__ = cause
+        self._fail_all(self.failure)
+        self._link.close()
+
+    def _fail_all(self, error: Exception) -> None:
+        with self.changed:
+            tasks, self.pending = list(self.pending.values()), {}
+            asked, self._asked = list(self._asked.values()), {}
+            self.pending_bytes = 0
+            self._listeners.clear()
+            self.changed.notify_all()
+        for future in asked:
+            future.set_exception(error)
+        for task in tasks:
+            task.fail(error)
+
+    def _lose(self, error: ClusterError) -> None:
+        with self.changed:
+            self.failure = self.failure or error
+        self._fail_all(error)
+        self._io.loop.stop()
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        kind: Kind,
+        content: Mapping[str, Any],
+        engines: Sequence[int | None],
+        *,
+        ours: Mapping[str, Any],
+        buffers: Sequence[Frame] = (),
+        size_bytes: int = 0,
+    ) -> list[Task]:
+        """Send a request and return its tasks, one for each of `engines`, in that order.
+
+        Parameters
+        ----------
+        kind, content, buffers
+            What to run; see docs/protocol.md.
+        engines
+            Where each task runs; None where the scheduler chooses.
+        ours
+            The ``ipyviews`` part of the metadata.
+        size_bytes
+            What the request weighs in the client's cap.
+        """
+        packed = pack(content)
+        share = size_bytes // max(1, len(engines))
+        label, name = ours.get("label"), str(ours.get("name", ""))
+        now = time.time()
+        with self.changed:
+            self.check()
+            request = f"{self.session}-{next(self._numbers)}"
+            tasks = [
+                Task(
+                    task_id(request, i),
+                    kind,
+                    engine,
+                    now,
+                    label=label,
+                    function=name,
+                    size_bytes=share,
+                )
+                for i, engine in enumerate(engines)
+            ]
+            self.pending.update((task.id, task) for task in tasks)
+            self.pending_bytes += share * len(tasks)
+            metadata = {"ipyviews": ours}
+            self._io.post(
+                partial(
+                    self._link.send, f"{kind}_request", request, packed, metadata, list(buffers)
+                )
+            )
+        return tasks
+
+    def request(self, name: str, /, **content: Any) -> Future[dict[str, Any]]:
+        """Ask the controller something on the control channel; the future ends with its answer."""
+        future = _future()
+        with self.changed:
+            self.check()
+            msg_id = f"{self.session}-{next(self._numbers)}"
+            self._asked[msg_id] = future
+            self._io.post(partial(self._link.tell, f"{name}_request", content, msg_id))
+        return future
+
+    def ask(self, name: str, /, timeout_s: float | None = None, **content: Any) -> dict[str, Any]:
+        """Ask and wait for the answer.
+
+        Raises
+        ------
+        TimeoutError
+            When it has not come within `timeout_s` [s]; None means 60.
+        """
+        self.check_may_wait()
+        limit = 60.0 if timeout_s is None else timeout_s
+        try:
+            return self.request(name, **content).result(limit)
+        except TimeoutError:
+            raise TimeoutError(
+                f"The controller did not answer {name!r} within {limit:g} s."
+            ) from None
+
+    def make_room(self) -> None:
+        """Wait until more may be sent.
+
+        Raises
+        ------
+        TooManyPending
+            If this client does not block, or from a callback in the I/O thread.
+        """
+        if self._has_room():
+            return
+        if not self.blocks or self._io.is_current():
+            raise TooManyPending(
+                f"{len(self.pending)} calls ({self.pending_bytes / 2**20:.0f} MiB) have no answer "
+                f"yet; at most {MAX_TASKS} or {MAX_BYTES >> 20} MiB may wait: "
+                "await some results before sending more."
+            )
+        self.wait_for(self._has_room)
+
+    def wait_for(self, predicate: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait until `predicate` holds after a change; False after `timeout_s` [s].
+
+        Raises
+        ------
+        ClusterError
+            When the connection is lost while waiting.
+        """
+        self.check_may_wait()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self.changed:
+            while not predicate():
+                self.check()
+                left = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
+                if left <= 0:
+                    return False
+                self.changed.wait(left)
+        return True
+
+    def listen(self, tasks: Iterable[Task], listener: Listener) -> None:
+        """Call `listener` in the I/O thread for each message of output of these tasks.
+
+        What arrived before is in ``task.output``; hold `changed` to read it and listen in one go.
+        """
+        with self.changed:
+            for task in tasks:
+                if task.id in self.pending:
+                    self._listeners.setdefault(task.id, []).append(listener)
+
+    def mute(self, tasks: Iterable[Task], listener: Listener) -> None:
+        """Undo `listen`."""
+        with self.changed:
+            for task in tasks:
+                listeners = self._listeners.get(task.id, [])
+                if listener in listeners:
+                    listeners.remove(listener)
+
+    def _has_room(self) -> bool:
+        return len(self.pending) < MAX_TASKS and self.pending_bytes < MAX_BYTES
+
+    # -- in the I/O thread --------------------------------------------------------------------
+
+    def _shell_arrived(self, message: Message) -> None:
+        task = self.pending.get(message.parent_id)
+        try:
+            content = message.read()
+        except ProtocolError as error:
+            # An engine sent it, not the controller: only this task suffers.
+            content = {"status": "error", "ename": "ProtocolError", "evalue": str(error)}
+        if message.msg_type.endswith("_reply"):
+            self._replied(message, content, task)
+        elif task is not None:
+            self._written(message, content, task)
+
+    def _replied(self, message: Message, content: dict[str, Any], task: Task | None) -> None:
+        if task is not None:
+            self._retire([task])
+            task.finish(message, content)
+            return
+        # The controller could not understand the request: all its tasks share the answer.
+        prefix = message.parent_id + "."
+        refused = [task for name, task in self.pending.items() if name.startswith(prefix)]
+        self._retire(refused)
+        for one in refused:
+            one.fail(from_content(content))
+
+    def _retire(self, tasks: Sequence[Task]) -> None:
+        with self.changed:
+            for task in tasks:
+                if self.pending.pop(task.id, None) is not None:
+                    self.pending_bytes -= task.size_bytes
+                self._listeners.pop(task.id, None)
+            self.changed.notify_all()
+
+    def _written(self, message: Message, content: dict[str, Any], task: Task) -> None:
+        ours = message.ours
+        with self.changed:
+            if ours.get("engine") is not None:
+                task.engine = ours["engine"]
+            if message.msg_type in OUTPUT_TYPES:
+                task.written().add(message.msg_type, content)
+            for listener in list(self._listeners.get(task.id, ())):
+                try:
+                    listener(
+                        task,
+                        message.msg_type,
+                        content,
+                        message.metadata,
+                        message.buffers,
+                        ours.get("date"),
+                    )
+                except Exception:
+                    log.exception("showing output failed; the rest of this task is only kept")
+                    self.mute([task], listener)
+
+    def _control_arrived(self, message: Message) -> None:
+        kind = message.msg_type
+        if kind == "engines_notice":
+            self._take_engines(message.read())
+        elif kind == "bye_notice":
+            self._dismissed(str(message.read().get("reason", "")))
+        elif kind.endswith("_reply"):
+            self._answered(message)
+
+    def _answered(self, message: Message) -> None:
+        with self.changed:
+            future = self._asked.pop(message.parent_id, None)
+        if future is None or future.done():
+            return
+        content = message.read()
+        if content.get("status") == "ok":
+            future.set_result(content)
+        else:
+            future.set_exception(from_content(content))
+
+    def _take_engines(self, content: dict[str, Any]) -> None:
+        with self.changed:
+            self.engines = {int(info["id"]): info for info in content.get("engines", [])}
+            self.wanted = int(content.get("n", self.wanted))
+            self.failed = [(int(one), str(why)) for one, why in content.get("failed", [])]
+            self.changed.notify_all()
+
+    def _dismissed(self, reason: str) -> None:
+        self._lose(ControllerLost(f"The cluster has ended: {reason or 'it was stopped.'}"))
+
+
+def _zeromq(loop: Any) -> Transport:
+    # Only a client that really connects pays for importing ZeroMQ.
+    from ipyviews.transport.zeromq import ZmqTransport  # noqa: PLC0415
+
+    return ZmqTransport(loop)
+
+
+def _future() -> Future[dict[str, Any]]:
+    future: Future[dict[str, Any]] = Future()
+    # Marked as running: an asyncio waiter that is cancelled must not cancel it for the others.
+    future.set_running_or_notify_cancel()
+    return future

@@ -1,0 +1,201 @@
+"""The two sockets of a client: signing, acknowledging, and noticing that the other end is gone.
+
+Everything here happens in the I/O thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.errors import ControllerLost, ProtocolError
+from ipyviews.protocol.wire import Wire
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ipyviews.client.address import Address
+    from ipyviews.errors import ClusterError
+    from ipyviews.protocol.wire import Frame, Message
+    from ipyviews.transport.base import Port, Transport
+
+log = logging.getLogger(__name__)
+
+#: Time between pings, and how many may stay without any word before the controller is gone.
+PING_S = 5.0
+SILENT_PINGS = 6
+
+#: After a broken connection, how long any word may take to prove that it is back [s].
+DOUBT_S = 1.0
+
+#: What was read is acknowledged after this time [s], or this much at once [bytes].
+ACK_S = 0.05
+ACK_BYTES = 1024 * 1024
+
+
+class Link:
+    """Messages to and from one controller.
+
+    Parameters
+    ----------
+    address, session
+        The other end, and our name.
+    loop
+        The loop of the I/O thread.
+    on_shell, on_control
+        Take every message that verifies.
+    on_lost
+        Called with the reason when the controller is gone.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        session: str,
+        loop: asyncio.AbstractEventLoop,
+        on_shell: Callable[[Message], None],
+        on_control: Callable[[Message], None],
+        on_lost: Callable[[ClusterError], None],
+    ) -> None:
+        self._address = address
+        self._session = session
+        self._loop = loop
+        self._on_shell = on_shell
+        self._on_control = on_control
+        self._on_lost = on_lost
+        self._wires = [Wire(address.key, session, own=True, name=session) for _ in range(2)]
+        self._transport: Transport | None = None
+        self._shell: Port | None = None
+        self._control: Port | None = None
+        self._numbers = itertools.count(1)
+        self._received = self._acknowledged = 0
+        self._ack_is_due = False
+        self._unheard = 0
+
+    def open(self, make_transport: Callable[[Any], Transport]) -> None:
+        """Make the sockets and start to connect."""
+        transport = self._transport = make_transport(self._loop)
+        identity = self._session.encode()
+        self._shell = transport.connect_dealer(self._address.shell_url, identity)
+        self._control = transport.connect_dealer(
+            self._address.control_url, identity, on_disconnect=self._disconnected
+        )
+        self._shell.listen(self._shell_arrived)
+        self._control.listen(self._control_arrived)
+
+    def close(self) -> None:
+        """Close the sockets; what was sent still leaves if that is quick."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def send(
+        self,
+        msg_type: str,
+        msg_id: str,
+        content: bytes,
+        metadata: Mapping[str, Any],
+        buffers: Sequence[Frame],
+    ) -> None:
+        """Send on the shell channel."""
+        frames = self._wires[0].encode(
+            msg_type,
+            msg_id,
+            content,
+            metadata=metadata,
+            buffers=buffers,
+            to=self._address.life,
+        )
+        if self._shell is not None:
+            self._shell.send(frames)
+
+    def tell(
+        self, msg_type: str, content: Mapping[str, Any], msg_id: str = "", parent: str = ""
+    ) -> None:
+        """Send on the control channel."""
+        frames = self._wires[1].encode(
+            msg_type,
+            msg_id or f"{self._session}:{next(self._numbers)}",
+            content,
+            parent={"msg_id": parent} if parent else None,
+            to=self._address.life,
+        )
+        if self._control is not None:
+            self._control.send(frames)
+
+    def start_pings(self) -> None:
+        """Watch over the controller from now on."""
+        self._loop.call_later(PING_S, self._ping)
+
+    def _shell_arrived(self, frames: list[Frame]) -> None:
+        self._acknowledge(sum(map(_size, frames)))
+        if (message := self._decode(self._wires[0], frames)) is not None:
+            self._on_shell(message)
+
+    def _control_arrived(self, frames: list[Frame]) -> None:
+        message = self._decode(self._wires[1], frames)
+        if message is None:
+            return
+        if message.msg_type == "ping_request":
+            self.tell("ping_reply", {"status": "ok"}, parent=message.msg_id)
+        else:
+            self._on_control(message)
+
+    def _decode(self, wire: Wire, frames: list[Frame]) -> Message | None:
+        try:
+            message = wire.decode(frames)
+        except ProtocolError as error:
+            log.warning("dropped a message from the controller: %s", error)
+            return None
+        self._unheard = 0
+        return message
+
+    def _acknowledge(self, size: int) -> None:
+        self._received += size
+        if self._received - self._acknowledged >= ACK_BYTES:
+            self._send_ack()
+        elif not self._ack_is_due:
+            self._ack_is_due = True
+            self._loop.call_later(ACK_S, self._ack_due)
+
+    def _ack_due(self) -> None:
+        self._ack_is_due = False
+        if self._acknowledged != self._received:
+            self._send_ack()
+
+    def _send_ack(self) -> None:
+        self._acknowledged = self._received
+        self.tell("received_request", {"bytes": self._received})
+
+    def _ping(self) -> None:
+        if self._unheard >= SILENT_PINGS:
+            silent = PING_S * SILENT_PINGS
+            self._lost(f"has been silent for {silent:g} s")
+            return
+        self._unheard += 1
+        self.tell("ping_request", {})
+        self._loop.call_later(PING_S, self._ping)
+
+    def _disconnected(self) -> None:
+        self._unheard = max(1, self._unheard)
+        self.tell("ping_request", {})
+        self._loop.call_later(DOUBT_S, self._doubt_ends)
+
+    def _doubt_ends(self) -> None:
+        # Any message since the break has set the counter back to 0.
+        if self._unheard:
+            self._lost("closed the connection: it has died")
+
+    def _lost(self, what: str) -> None:
+        self._on_lost(
+            ControllerLost(
+                f"The controller of cluster {self._address.cluster_id!r} "
+                f"(process {self._address.pid}) {what}. Calls without an answer may have run; "
+                "start a new cluster."
+            )
+        )
+
+
+def _size(frame: Frame) -> int:
+    return frame.nbytes if isinstance(frame, memoryview) else len(frame)

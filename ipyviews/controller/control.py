@@ -1,0 +1,257 @@
+"""What clients ask of the controller on the control channel.
+
+Every request is checked whole before anything is done, and gets exactly one reply. The handlers
+return the reply's fields; those that take time return a coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+
+from ipyviews.controller.performer import error_content
+from ipyviews.core.effects import Interrupt, Reply
+from ipyviews.core.events import CancelRequested
+from ipyviews.errors import IPyViewsError, ProtocolError, UsageError, VersionMismatch
+from ipyviews.ids import TaskId
+from ipyviews.version import __version__
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+
+    from ipyviews.controller.clients import Clients
+    from ipyviews.controller.fleet import Fleet
+    from ipyviews.controller.outputs import Gate
+    from ipyviews.controller.performer import Performer
+    from ipyviews.ids import ClientId
+    from ipyviews.protocol.wire import Message
+
+    Fields = dict[str, Any]
+    Handler = Callable[[ClientId, Fields], Fields | Coroutine[Any, Any, Fields] | None]
+
+log = logging.getLogger(__name__)
+
+#: Most engines one request may start; a typing error must not take the machine down.
+MOST_ENGINES = 10_000
+
+
+class Control:
+    """The control channel's requests.
+
+    Parameters
+    ----------
+    cluster_id, life
+        Told in the answer to a hello.
+    clients, fleet, gate, performer, counters
+        What the requests are about.
+    end
+        Called with a sentence to end the cluster.
+    """
+
+    def __init__(
+        self,
+        cluster: Fields,
+        clients: Clients,
+        fleet: Fleet,
+        gate: Gate,
+        performer: Performer,
+        counters: Counter[str],
+        end: Callable[[str], None],
+    ) -> None:
+        self._cluster = cluster
+        self._clients = clients
+        self._fleet = fleet
+        self._gate = gate
+        self._performer = performer
+        self._counters = counters
+        self._end = end
+        self._loop = asyncio.get_running_loop()
+        self._work: set[asyncio.Task[None]] = set()
+        self._handlers: dict[str, Handler] = {
+            "bye_request": self._bye,
+            "ping_request": lambda _client, _content: {},
+            "received_request": self._received,
+            "cancel_request": self._cancel,
+            "interrupt_request": self._interrupt,
+            "status_request": self._status,
+            "start_request": self._start,
+            "restart_request": self._restart,
+            "signal_request": self._signal,
+            "shutdown_request": self._shutdown,
+        }
+
+    def handle(self, client: ClientId, message: Message) -> None:
+        """Do what one message asks and reply."""
+        known = self._clients.heard(client)
+        if message.msg_type in ("ping_reply", ""):
+            return
+        try:
+            result = self._run(client, message, known=known)
+        except IPyViewsError as error:
+            self._refuse(client, message, error)
+            return
+        if isinstance(result, Coroutine):
+            task = self._loop.create_task(self._finish(client, message, result))
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+        elif result is not None:
+            self._answer(client, message, result)
+
+    def close(self) -> None:
+        """Stop what is still being done."""
+        for task in self._work:
+            task.cancel()
+
+    def _run(
+        self, client: ClientId, message: Message, *, known: bool
+    ) -> Fields | Coroutine[Any, Any, Fields] | None:
+        content = message.read()
+        if message.msg_type == "hello_request":
+            return self._hello(client, content)
+        handler = self._handlers.get(message.msg_type)
+        if handler is None:
+            raise UsageError(f"the controller knows no {message.msg_type[:80]!r}")
+        if not known:
+            raise UsageError("say hello_request first: the controller does not know this session")
+        return handler(client, content)
+
+    async def _finish(
+        self, client: ClientId, message: Message, work: Coroutine[Any, Any, Fields]
+    ) -> None:
+        try:
+            fields = await work
+        except IPyViewsError as error:
+            self._refuse(client, message, error)
+        except OSError as error:
+            self._refuse(client, message, UsageError(str(error)))
+        else:
+            self._answer(client, message, fields)
+
+    def _answer(self, client: ClientId, message: Message, fields: Fields) -> None:
+        content = {"status": "ok", **fields}
+        self._clients.tell(client, _reply_type(message), content, parent=message.msg_id)
+        if message.msg_type == "bye_request":
+            self._clients.leave(client, "it said bye")
+
+    def _refuse(self, client: ClientId, message: Message, error: IPyViewsError) -> None:
+        self._counters["refused"] += 1
+        log.warning("refused a %s of client %s: %s", message.msg_type[:80], client, error)
+        content = error_content(type(error).__name__, str(error))
+        self._clients.tell(client, _reply_type(message), content, parent=message.msg_id)
+
+    # -- sessions --------------------------------------------------------------------------------
+
+    def _hello(self, client: ClientId, content: Fields) -> Fields:
+        version = str(content.get("version"))
+        if version.split(".")[:2] != __version__.split(".")[:2]:
+            raise VersionMismatch(
+                f"the controller is ipyviews {__version__} and this client {version}: "
+                "use the same version, or stop the cluster and start it anew"
+            )
+        if content.get("client") != client:
+            raise ProtocolError("hello_request: `client` must be the session id of the sender")
+        pid = content.get("pid")
+        name = str(content.get("name", ""))[:100]
+        self._clients.join(client, name, pid if isinstance(pid, int) else None)
+        return {**self._cluster, **self.engines()}
+
+    def engines(self) -> Fields:
+        """Return what clients are told of the engines."""
+        return {
+            "engines": self._fleet.infos(),
+            "n": self._fleet.wanted,
+            "failed": self._fleet.failed(),
+        }
+
+    def _bye(self, _client: ClientId, _content: Fields) -> Fields:
+        return {}
+
+    def _received(self, client: ClientId, content: Fields) -> None:
+        self._clients.acknowledge(client, _number(content, "bytes", least=0))
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def _cancel(self, client: ClientId, content: Fields) -> Fields:
+        tasks = content.get("tasks")
+        if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+            raise UsageError("cancel_request: `tasks` must be a list of task ids")
+        event = CancelRequested(self._loop.time(), client, tuple(map(TaskId, tasks)))
+        effects = self._performer.feed(event)
+        interrupted = {effect.attempt.task for effect in effects if isinstance(effect, Interrupt)}
+        ended = {effect.task for effect in effects if isinstance(effect, Reply)}
+        removed = len(ended.difference(interrupted).intersection(tasks))
+        done = len(set(tasks)) - removed - len(interrupted)
+        return {"removed": removed, "interrupted": len(interrupted), "done": done}
+
+    def _interrupt(self, client: ClientId, content: Fields) -> Fields:
+        chosen = None
+        if content.get("engines") is not None:
+            chosen = {engine.id for engine in self._fleet.find(_engine_ids(content))}
+        running = [
+            flight
+            for flight in self._gate.running(client)
+            if chosen is None or flight.attempt.engine in chosen
+        ]
+        for flight in running:
+            self._performer.interrupt(flight.attempt, flight.kind)
+        return {"interrupted": len(running)}
+
+    # -- the cluster -----------------------------------------------------------------------------
+
+    def _status(self, _client: ClientId, _content: Fields) -> Fields:
+        load = self._performer.state.engines
+        infos = self._fleet.infos()
+        for info in infos:
+            record = load.get(info["id"])
+            info["running"] = len(record.running) if record else 0
+            info["queued"] = len(record.queued) if record else 0
+        clients = [{"id": c.id, "name": c.name, "pid": c.pid} for c in self._clients]
+        return {"engines": infos, "clients": clients, "counters": dict(self._counters)}
+
+    def _start(self, _client: ClientId, content: Fields) -> Fields:
+        n = _number(content, "n", least=1, most=MOST_ENGINES)
+        kernel = content.get("kernel")
+        if kernel is not None and not isinstance(kernel, str):
+            raise UsageError("start_request: `kernel` must be the name of a kernelspec")
+        return {"engines": self._fleet.start(n, kernel)}
+
+    async def _restart(self, _client: ClientId, content: Fields) -> Fields:
+        ids = _engine_ids(content)
+        await self._fleet.restart(ids, now=content.get("now") is True)
+        return {"engines": [engine.info() for engine in self._fleet.find(ids)]}
+
+    async def _signal(self, _client: ClientId, content: Fields) -> Fields:
+        number = _number(content, "signal", least=1, most=signal.NSIG - 1)
+        await self._fleet.signal(_engine_ids(content), number)
+        return {}
+
+    async def _shutdown(self, client: ClientId, content: Fields) -> Fields:
+        if content.get("cluster") is True:
+            self._loop.call_soon(self._end, f"client {client} shut the cluster down")
+        else:
+            await self._fleet.shutdown(_engine_ids(content))
+        return {}
+
+
+def _reply_type(message: Message) -> str:
+    return message.msg_type[:80].removesuffix("_request") + "_reply"
+
+
+def _engine_ids(content: dict[str, Any]) -> list[int]:
+    ids = content.get("engines")
+    if not isinstance(ids, list) or not ids or not all(type(engine) is int for engine in ids):
+        raise UsageError("`engines` must be a list of engine ids, not empty")
+    return ids
+
+
+def _number(content: dict[str, Any], name: str, *, least: int, most: int | None = None) -> int:
+    value = content.get(name)
+    if type(value) is not int or value < least or (most is not None and value > most):
+        limits = f"at least {least}" + ("" if most is None else f" and at most {most}")
+        raise UsageError(f"`{name}` must be a whole number, {limits}")
+    return value

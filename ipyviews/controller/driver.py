@@ -1,0 +1,164 @@
+"""One controller: its rooms put together, with a loop and sockets, and its orderly end.
+
+::
+
+    client shell   -> requests ->+                       +-> fleet, links -> engines
+    client control -> control  ->|  performer <-> core   |
+    engines, exits -> gate     ->+                       +-> clients -> client shell
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING
+
+
+from ipyviews.controller.channels import Channel
+from ipyviews.controller.clients import PROBE_AFTER_S, Clients
+from ipyviews.controller.control import Control
+from ipyviews.controller.fleet import Fleet
+from ipyviews.controller.links import Links
+from ipyviews.controller.outputs import Gate
+from ipyviews.controller.performer import Performer
+from ipyviews.controller.requests import Requests, Store
+from ipyviews.core.state import ControllerState
+from ipyviews.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipyviews.controller.config import Config
+    from ipyviews.ids import EngineId
+    from ipyviews.launching.kernels import ExitReport, KernelLauncher
+    from ipyviews.transport.base import Transport
+
+    ExitHandler = Callable[[EngineId, int, ExitReport], None]
+
+log = logging.getLogger(__name__)
+
+#: Numbers of the channels in a connection file, as with kernels over ipc.
+PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
+
+
+class Driver:
+    """A controller that runs in the current loop.
+
+    Parameters
+    ----------
+    config
+        The cluster's settings.
+    transport
+        Makes the sockets.
+    make_launcher
+        Makes the maker of kernels, given who is to be told of exits.
+    seed
+        For the core's choices.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        transport: Transport,
+        make_launcher: Callable[[ExitHandler], KernelLauncher],
+        seed: int = 0,
+    ) -> None:
+        self.config = config
+        self.life = secrets.token_hex(8)
+        self.key = secrets.token_hex(32)
+        self.counters: Counter[str] = Counter()
+        #: Done, with a sentence, when the cluster is to end.
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._store = Store()
+        self._performer = Performer(ControllerState(seed=seed), self._store)
+        self._notice: asyncio.Handle | None = None
+        self._shell = self._bind("shell_port")
+        self._control_channel = self._bind("control_port")
+        self._connect_rooms()
+        self.fleet.launcher = make_launcher(self.fleet.exited)
+        self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
+
+    def _bind(self, port: str) -> Channel:
+        url = f"ipc://{self.config.folder / 'c'}-{PORTS[port]}"
+        router = self._transport.bind_router(url, self.life.encode())
+        return Channel(router, self.key.encode(), self.life, self.counters)
+
+    def _connect_rooms(self) -> None:
+        performer, counters = self._performer, self.counters
+        identity = f"ipyviews-{self.config.folder.name}".encode()
+        self.clients = Clients(
+            self._shell, self._control_channel, self._loop.time, performer.feed, counters
+        )
+        self.links = Links(self._transport, identity, counters)
+        self.gate = Gate(self._loop, self.clients, counters, performer.answered)
+        self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
+        performer.clients, performer.links = self.clients, self.links
+        performer.fleet, performer.gate = self.fleet, self.gate
+        self.fleet.on_change = self._engines_changed
+        cluster = {
+            "version": __version__,
+            "cluster_id": self.config.cluster_id,
+            "life": self.life,
+        }
+        self.control = Control(
+            cluster, self.clients, self.fleet, self.gate, performer, counters, self.end
+        )
+        self.requests = Requests(self._store, self.clients, performer.feed, counters)
+        self._shell.listen(self.requests.handle)
+        self._control_channel.listen(self.control.handle)
+
+    def connection_info(self, pid: int) -> dict[str, object]:
+        """Return the content of the connection file; in form that of a kernel."""
+        return {
+            "transport": "ipc",
+            "ip": str(self.config.folder / "c"),
+            **PORTS,
+            "key": self.key,
+            "signature_scheme": "hmac-sha256",
+            "kernel_name": "ipyviews-cluster",
+            "ipyviews": {
+                "version": __version__,
+                "cluster_id": self.config.cluster_id,
+                "life": self.life,
+                "pid": pid,
+                "folder": str(self.config.folder),
+                "n": self.config.n,
+            },
+        }
+
+    def end(self, why: str) -> None:
+        """Ask for the end of the cluster; only the first reason counts."""
+        if not self.ended.done():
+            self.ended.set_result(why)
+
+    async def close(self, why: str, *, politely: bool = True) -> None:
+        """Say goodbye, end the kernels, close the sockets."""
+        log.info("ending: %s", why)
+        self._probe_timer.cancel()
+        if self._notice is not None:
+            self._notice.cancel()
+        self.clients.tell_all("bye_notice", {"reason": why})
+        self.control.close()
+        await self.fleet.close(politely=politely)
+        self.gate.close()
+        self._performer.close()
+        self.links.close()
+        self.clients.close()
+        self._transport.close()
+
+    def _probe(self) -> None:
+        self.clients.probe()
+        self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
+
+    def _engines_changed(self) -> None:
+        """Tell clients, once for all changes of one turn of the loop."""
+        if self._notice is None:
+            self._notice = self._loop.call_soon(self._tell_engines)
+
+    def _tell_engines(self) -> None:
+        self._notice = None
+        self.clients.tell_all("engines_notice", self.control.engines())

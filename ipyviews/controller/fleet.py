@@ -1,0 +1,326 @@
+"""The engines of the cluster: starting, joining, dying, restarting, ending.
+
+Every engine goes ``starting -> live -> lost`` and, when restarted, round again under the next
+incarnation. Whatever happens to its process ends in one event for the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.controller.joining import Joining
+from ipyviews.controller.links import Link
+from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost
+from ipyviews.errors import UsageError
+from ipyviews.ids import EngineId
+from ipyviews.launching.kernels import KernelRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from ipyviews.controller.config import Config
+    from ipyviews.controller.joining import Joined
+    from ipyviews.controller.links import Links
+    from ipyviews.controller.outputs import Gate
+    from ipyviews.core.events import Event
+    from ipyviews.launching.kernels import ExitReport, KernelLauncher, LaunchedKernel
+    from ipyviews.protocol.wire import Message
+
+log = logging.getLogger(__name__)
+
+#: Between the report of an exit and its verdict [s]: what the kernel sent last is still arriving.
+LAST_WORDS_S = 0.05
+
+#: How much of a dead engine's stderr is told. [lines]
+TAIL_LINES = 5
+
+
+@dataclass(slots=True)
+class Engine:
+    """One engine, through all its lives."""
+
+    id: EngineId
+    request: KernelRequest
+    incarnation: int = 0
+    state: str = "starting"
+    kernel: LaunchedKernel | None = None
+    link: Link | None = None
+    joining: Joining | None = None
+    joined: Joined | None = None
+    reason: str | None = None
+    #: The coroutine that brings it up or down, if any.
+    work: asyncio.Task[None] | None = None
+
+    def info(self) -> dict[str, Any]:
+        """Return what clients are told, as docs/protocol.md says."""
+        kernel, joined = self.kernel, self.joined
+        return {
+            "id": self.id,
+            "incarnation": self.incarnation,
+            "state": self.state,
+            "kernel": kernel.kernel_name if kernel else self.request.kernel,
+            "language": joined.language if joined else None,
+            "implementation": joined.implementation if joined else None,
+            "apply": joined is not None and joined.can_apply,
+            "pid": (joined.pid if joined else None) or (kernel.pid if kernel else None),
+            "connection_file": str(kernel.connection_file) if kernel else None,
+            "reason": self.reason,
+        }
+
+
+class Fleet:
+    """All engines.
+
+    Parameters
+    ----------
+    config
+        Kernels, environment and working directory of engines.
+    life
+        The controller's name, in every message to an engine.
+    links
+        The sockets.
+    gate
+        Where replies and output of engines go.
+    feed
+        Takes events for the core.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        life: str,
+        links: Links,
+        gate: Gate,
+        feed: Callable[[Event], object],
+    ) -> None:
+        self._config = config
+        self._life = life
+        self._links = links
+        self._gate = gate
+        self._feed = feed
+        self._loop = asyncio.get_running_loop()
+        self._engines: dict[EngineId, Engine] = {}
+        #: Makes kernels; set before the first start.
+        self.launcher: KernelLauncher
+        #: Engines that should be there. [count]
+        self.wanted = 0
+        #: Called whenever what clients are told of engines has changed.
+        self.on_change: Callable[[], None] = lambda: None
+        links.on_reply = gate.replied
+        links.on_output = self._published
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    def link(self, engine: EngineId, incarnation: int) -> Link | None:
+        """Return the link of one life of an engine; None when that life is over."""
+        known = self._engines.get(engine)
+        if known is None or known.link is None or known.link.incarnation != incarnation:
+            return None
+        return known.link
+
+    def find(self, ids: Sequence[int]) -> list[Engine]:
+        """Return engines by id.
+
+        Raises
+        ------
+        UsageError
+            Naming an id that no engine ever had.
+        """
+        for engine in ids:
+            if engine not in self._engines:
+                raise UsageError(f"there is no engine {engine}; there are {self._names()}")
+        return [self._engines[EngineId(engine)] for engine in dict.fromkeys(ids)]
+
+    def infos(self) -> list[dict[str, Any]]:
+        """Return what clients are told of every engine."""
+        return [engine.info() for engine in self._engines.values()]
+
+    def failed(self) -> list[tuple[int, str]]:
+        """Return the engines that never came up, with the reason."""
+        return [
+            (engine.id, engine.reason or "")
+            for engine in self._engines.values()
+            if engine.state == "lost" and engine.joined is None
+        ]
+
+    # -- commands --------------------------------------------------------------------------------
+
+    def start(self, n: int, kernel: str | None = None) -> list[EngineId]:
+        """Start `n` more engines, all at once; they join when they are ready."""
+        first = len(self._engines)
+        self.wanted += n
+        started = []
+        for number in range(first, first + n):
+            name = kernel or self._config.kernel(number)
+            request = KernelRequest(kernel=name, env=self._config.env, cwd=self._config.cwd)
+            engine = Engine(EngineId(number), request)
+            self._engines[engine.id] = engine
+            self._feed(EngineExpected(self._loop.time(), engine.id))
+            self._begin(engine, self._launch)
+            started.append(engine.id)
+        self.on_change()
+        return started
+
+    async def restart(self, ids: Sequence[int], *, now: bool) -> None:
+        """Restart engines; returns when all have joined again or failed to.
+
+        Raises
+        ------
+        UsageError
+            When one of them is not there or still starting; then none is restarted.
+        """
+        engines = self.find(ids)
+        for engine in engines:
+            if engine.kernel is None or engine.state == "starting":
+                raise UsageError(f"engine {engine.id} is not running yet: restart it when it is")
+        for engine in engines:
+            self._lose(engine, "it was restarted", restarting=True)
+            self._begin(engine, lambda engine: self._relaunch(engine, now=now))
+        await asyncio.gather(*(engine.work for engine in engines if engine.work is not None))
+
+    async def signal(self, ids: Sequence[int], number: int) -> None:
+        """Send a signal to the processes of engines."""
+        kernels = [engine.kernel for engine in self.find(ids) if engine.state != "lost"]
+        await asyncio.gather(*(kernel.signal(number) for kernel in kernels if kernel is not None))
+
+    async def shutdown(self, ids: Sequence[int]) -> None:
+        """End engines for good."""
+        engines = [engine for engine in self.find(ids) if engine.state != "lost"]
+        for engine in engines:
+            if engine.work is not None:
+                engine.work.cancel()
+            self.wanted -= 1
+            self._lose(engine, "it was shut down")
+        kernels = [engine.kernel for engine in engines if engine.kernel is not None]
+        await asyncio.gather(*(kernel.shutdown() for kernel in kernels))
+
+    async def close(self, *, politely: bool) -> None:
+        """End all kernels at once."""
+        work = [engine.work for engine in self._engines.values() if engine.work is not None]
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await self.launcher.close(politely=politely)
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def exited(self, engine_id: EngineId, incarnation: int, report: ExitReport) -> None:
+        """Take the report that a kernel's process has ended."""
+        engine = self._engines[engine_id]
+        if incarnation != engine.incarnation or engine.state == "lost":
+            return
+        sentence = f"engine {engine_id} died: {describe(report)}"
+        log.warning("engine %s.%s ended: %s", engine_id, incarnation, report.sentence)
+        if engine.state == "live":
+            self._loop.call_later(
+                LAST_WORDS_S, self._verdict, engine, incarnation, sentence, report.self_inflicted
+            )
+        else:
+            engine.reason = sentence
+            if engine.link is not None:
+                self._links.disconnect(engine.link, sentence)
+
+    def _published(self, link: Link, message: Message) -> None:
+        engine = self._engines[link.engine]
+        if engine.joining is not None:
+            engine.joining.heard(message)
+        else:
+            self._gate.published(link, message)
+
+    def _verdict(self, engine: Engine, incarnation: int, sentence: str, own_fault: bool) -> None:
+        if engine.state == "live" and engine.incarnation == incarnation:
+            self._lose(engine, sentence, self_inflicted=own_fault)
+
+    def _lose(
+        self,
+        engine: Engine,
+        reason: str,
+        *,
+        self_inflicted: bool = False,
+        restarting: bool = False,
+    ) -> None:
+        incarnation = engine.incarnation if engine.state == "live" else 0
+        if engine.link is not None:
+            self._gate.engine_lost(engine.link)
+            self._links.disconnect(engine.link, reason)
+            engine.link = None
+        engine.state = "lost"
+        engine.reason = reason
+        lost = EngineLost(
+            self._loop.time(),
+            engine.id,
+            incarnation,
+            reason,
+            self_inflicted=self_inflicted,
+            restarting=restarting,
+        )
+        self._feed(lost)
+        self.on_change()
+
+    # -- bringing an engine up -------------------------------------------------------------------
+
+    def _begin(self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]) -> None:
+        engine.incarnation += 1
+        engine.state = "starting"
+        engine.reason = None
+        engine.joined = None
+        engine.work = self._loop.create_task(self._bring_up(engine, launch))
+
+    async def _launch(self, engine: Engine) -> LaunchedKernel:
+        return await self.launcher.start(engine.id, engine.incarnation, engine.request)
+
+    async def _relaunch(self, engine: Engine, *, now: bool) -> LaunchedKernel:
+        assert engine.kernel is not None  # noqa: S101 - checked in restart
+        await engine.kernel.restart(now=now)
+        return engine.kernel
+
+    async def _bring_up(
+        self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]
+    ) -> None:
+        try:
+            engine.kernel = await launch(engine)
+            engine.joined = await self._join(engine, engine.kernel)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
+            reason = engine.reason or str(error) or type(error).__name__
+            log.warning("engine %s did not come up: %s", engine.id, reason)
+            self._lose(engine, f"engine {engine.id} did not start: {reason}")
+            await self._remove(engine)
+        else:
+            self._welcome(engine, engine.joined)
+        finally:
+            engine.joining = None
+            engine.work = None
+
+    async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
+        engine.link = Link(engine.id, engine.incarnation, kernel, self._life)
+        engine.joining = Joining(self._links, engine.link)
+        return await engine.joining.run()
+
+    def _welcome(self, engine: Engine, joined: Joined) -> None:
+        engine.joining = None
+        engine.state = "live"
+        engine.reason = joined.remark or None
+        event = EngineJoined(
+            self._loop.time(), engine.id, engine.incarnation, can_apply=joined.can_apply
+        )
+        self._feed(event)
+        self.on_change()
+
+    async def _remove(self, engine: Engine) -> None:
+        """End the process of an engine that did not come up."""
+        if engine.kernel is not None:
+            await engine.kernel.shutdown(now=True)
+
+    def _names(self) -> str:
+        return ", ".join(map(str, self._engines)) or "none"
+
+
+def describe(report: ExitReport) -> str:
+    """Put an exit report into one sentence, with the last lines of stderr."""
+    lines = [line for line in report.tail.splitlines() if line.strip()][-TAIL_LINES:]
+    if not lines:
+        return report.sentence
+    return f"{report.sentence}; its last words: " + " | ".join(lines)

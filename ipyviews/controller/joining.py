@@ -1,0 +1,129 @@
+"""How an engine joins: from a started kernel to one that answers on every channel.
+
+No task is sent before it is proven that the engine's output arrives, and that its iopub socket
+drops nothing. Each step has a time limit; the exit of the process ends the wait at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.errors import ClusterError, ProtocolError
+from ipyviews.launching import bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipyviews.controller.links import Link, Links
+    from ipyviews.protocol.wire import Message
+
+log = logging.getLogger(__name__)
+
+#: How long a kernel may take to start and answer [s].
+START_LIMIT_S = 60.0
+
+#: How long each later step may take [s]; a kernel that has answered once is quick.
+STEP_LIMIT_S = 20.0
+
+#: Kernels without a welcome are asked this often until their status arrives [s].
+ASK_AGAIN_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What is known of an engine that has joined."""
+
+    language: str
+    #: ``"cpython-3.11"``; None for languages other than Python.
+    implementation: str | None
+    #: As the kernel sees itself; None when it does not say.
+    pid: int | None
+    can_apply: bool
+    #: Why a Python kernel takes no calls; empty otherwise.
+    remark: str
+
+
+class Joining:
+    """The joining of one link.
+
+    Parameters
+    ----------
+    links
+        The sockets.
+    link
+        A kernel that was started and is not connected yet.
+    """
+
+    def __init__(self, links: Links, link: Link) -> None:
+        self._links = links
+        self._link = link
+        self._topic = f"ipv.{secrets.token_hex(8)}".encode()
+        self._published = asyncio.Event()
+
+    async def run(self) -> Joined:
+        """Join.
+
+        Raises
+        ------
+        ClusterError
+            When the kernel is silent for too long, or ends.
+        """
+        kernel = self._link.kernel
+        self._links.connect(self._link, "shell", kernel.url("shell"))
+        self._links.connect(self._link, "control", kernel.url("control"))
+        self._links.subscribe(self._link, kernel.url("iopub"), self._topic)
+        info = await self._ask("kernel_info_request", {}, START_LIMIT_S)
+        await self._prove_output()
+        language = str((info.get("language_info") or {}).get("name", "unknown"))
+        if language != "python":
+            return Joined(language, None, None, can_apply=False, remark="")
+        return await self._extend(language)
+
+    def heard(self, message: Message) -> None:
+        """Take a message from iopub while the engine joins."""
+        is_welcome = self._topic in message.idents
+        if is_welcome or message.parent_id.startswith(self._link.prefix):
+            self._published.set()
+
+    async def _prove_output(self) -> None:
+        deadline = asyncio.get_running_loop().time() + STEP_LIMIT_S
+        while not self._published.is_set():
+            try:
+                await asyncio.wait_for(self._published.wait(), ASK_AGAIN_S)
+            except TimeoutError:
+                if asyncio.get_running_loop().time() > deadline:
+                    sentence = f"its output did not arrive within {STEP_LIMIT_S:.0f} s"
+                    raise ClusterError(sentence) from None
+                self._links.request(self._link, "shell", "kernel_info_request", {})
+        assert self._link.sub is not None  # noqa: S101 - subscribed in run
+        self._link.sub.unsubscribe(self._topic)
+
+    async def _extend(self, language: str) -> Joined:
+        """Load the extension, by source where it is not installed, and reach its channel."""
+        report = None
+        for request in (bootstrap.probe_request, bootstrap.source_request):
+            reply = await self._ask("execute_request", request(), STEP_LIMIT_S)
+            try:
+                report = bootstrap.read_report(reply)
+                break
+            except ProtocolError as error:
+                remark = str(error)
+                log.info("engine %s: %s", self._link.name, remark)
+        if report is None:
+            return Joined(language, None, None, can_apply=False, remark=remark)
+        self._links.connect(self._link, "apply", report.apply_url)
+        await self._ask("ping_request", {}, STEP_LIMIT_S, channel="apply")
+        return Joined(language, report.python, report.pid, can_apply=True, remark="")
+
+    async def _ask(
+        self, msg_type: str, content: Mapping[str, Any], limit_s: float, *, channel: str = "shell"
+    ) -> dict[str, Any]:
+        _, answer = self._links.request(self._link, channel, msg_type, content)
+        try:
+            return (await asyncio.wait_for(answer, limit_s)).read()
+        except TimeoutError:
+            raise ClusterError(f"it did not answer a {msg_type} within {limit_s:.0f} s") from None

@@ -1,0 +1,232 @@
+"""Feeds events to the core and does what it decides.
+
+The core decides, this performs: nothing here chooses an engine, an order or an outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, assert_never
+
+from ipyviews.core.effects import Dispatch, Forget, Interrupt, Reply, Verdict, WakeAt
+from ipyviews.core.events import Kind, TaskReplied, Woke
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from ipyviews.controller.clients import Clients
+    from ipyviews.controller.fleet import Fleet
+    from ipyviews.controller.links import Link, Links
+    from ipyviews.controller.outputs import Answer, Gate
+    from ipyviews.controller.requests import Store
+    from ipyviews.core.effects import Effect, Run
+    from ipyviews.core.events import Event, Status
+    from ipyviews.core.state import ControllerState
+    from ipyviews.ids import Attempt
+    from ipyviews.protocol.wire import Message
+
+#: The first and the longest pause before an interrupt that hit nothing is sent again [s].
+INTERRUPT_AGAIN_S = (0.05, 1.0)
+
+#: The error a client raises for each verdict that is not the engine's own reply.
+ENAMES = {
+    Verdict.CANCELLED: "TaskAborted",
+    Verdict.ABORTED: "TaskAborted",
+    Verdict.ENGINE_LOST: "EngineError",
+    Verdict.UNKNOWN_ENGINE: "UsageError",
+    Verdict.NO_ENGINES: "NoEnginesRegistered",
+    Verdict.TIMEOUT: "TaskTimeout",
+}
+
+
+class Performer:
+    """The way of every event into the core and of every effect out of it.
+
+    Parameters
+    ----------
+    state
+        The core.
+    store
+        The frames of tasks that are not final.
+    """
+
+    def __init__(self, state: ControllerState, store: Store) -> None:
+        self.state = state
+        self.clients: Clients
+        self.links: Links
+        self.fleet: Fleet
+        self.gate: Gate
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[tuple[Event, Answer | None]] = deque()
+        self._is_busy = False
+        self._timers: dict[float, asyncio.TimerHandle] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def feed(self, event: Event, answer: Answer | None = None) -> list[Effect]:
+        """Give one event to the core and perform its effects, then those of what follows.
+
+        Returns
+        -------
+        list of Effect
+            What the core decided on `event`; empty when called while another is performed.
+        """
+        self._queue.append((event, answer))
+        first: list[Effect] = []
+        if self._is_busy:
+            return first
+        self._is_busy = True
+        try:
+            while self._queue:
+                current, answer = self._queue.popleft()
+                effects = self.state.handle(current)
+                if current is event:
+                    first = effects
+                for effect in effects:
+                    self._perform(effect, answer)
+        finally:
+            self._is_busy = False
+        return first
+
+    def answered(self, attempt: Attempt, status: Status, answer: Answer) -> None:
+        """Tell the core that an attempt has ended; its answer is at hand for the reply."""
+        self.feed(TaskReplied(self._loop.time(), attempt, status), answer)
+
+    def close(self) -> None:
+        """Stop timers and what runs in the background."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._background:
+            task.cancel()
+
+    def _perform(self, effect: Effect, answer: Answer | None) -> None:
+        match effect:
+            case Dispatch(attempt, kind):
+                self._dispatch(attempt, kind)
+            case Interrupt(attempt, kind):
+                self.interrupt(attempt, kind)
+            case Reply():
+                self._reply(effect, answer)
+            case Forget(task):
+                self._store.forget(task)
+            case WakeAt(when):
+                self._wake_at(when)
+            case _:
+                assert_never(effect)
+
+    # -- to engines ------------------------------------------------------------------------------
+
+    def _dispatch(self, attempt: Attempt, kind: Kind) -> None:
+        link = self.fleet.link(attempt.engine, attempt.incarnation)
+        if link is None:
+            # Its exit is being told; the core hears of it in an event that is already queued.
+            return
+        pending = self._store.get(attempt.task)
+        self.gate.open(attempt, kind, pending.client)
+        channel = "apply" if kind is Kind.APPLY else "shell"
+        content, buffers = pending.frames()
+        self.links.send(
+            link,
+            channel,
+            f"{kind}_request",
+            attempt.msg_id,
+            content,
+            metadata=pending.metadata() if kind is Kind.APPLY else None,
+            buffers=buffers,
+        )
+        if kind is Kind.APPLY and link.foreign_loop:
+            self._nudge(link)
+
+    def interrupt(self, attempt: Attempt, kind: Kind, pause_s: float = 0.0) -> None:
+        """Stop an attempt if it still runs, and nothing else."""
+        link = self.fleet.link(attempt.engine, attempt.incarnation)
+        if link is None or not self.gate.is_running(attempt):
+            return
+        if link.can_apply:
+            content = {"attempt": attempt.msg_id, "kind": kind}
+            _, answer = self.links.request(link, "apply", "interrupt_request", content)
+            pause_s = pause_s or INTERRUPT_AGAIN_S[0]
+            answer.add_done_callback(
+                lambda done: self._interrupt_answered(done, attempt, kind, pause_s)
+            )
+        elif link.kernel.interrupt_mode == "message":
+            self.links.request(link, "control", "interrupt_request", {})
+            self._nudge(link)
+        else:
+            self._spawn(self._signal(link))
+
+    def _interrupt_answered(
+        self, answer: asyncio.Future[Message], attempt: Attempt, kind: Kind, pause_s: float
+    ) -> None:
+        """Ask again for an attempt that was sent but had not begun."""
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        if answer.result().read().get("found") is not True:
+            longer_s = min(2 * pause_s, INTERRUPT_AGAIN_S[1])
+            self._loop.call_later(pause_s, self.interrupt, attempt, kind, longer_s)
+
+    async def _signal(self, link: Link) -> None:
+        await link.kernel.interrupt()
+        self._nudge(link)
+
+    def _nudge(self, link: Link) -> None:
+        """Wake a kernel's loop, which may not notice a signal or our channel by itself."""
+        if link.ended is None:
+            self.links.request(link, "shell", "kernel_info_request", {})
+
+    # -- to clients ------------------------------------------------------------------------------
+
+    def _reply(self, reply: Reply, answer: Answer | None) -> None:
+        pending = self._store.get(reply.task)
+        ours: dict[str, Any] = {
+            "verdict": reply.verdict,
+            "engine": reply.attempt.engine if reply.attempt else pending.engine,
+            "attempts": self._history(reply.runs),
+        }
+        msg_type = f"{pending.kind}_reply"
+        if reply.verdict is not Verdict.REPLIED or answer is None:
+            content = error_content(ENAMES.get(reply.verdict, "TaskError"), reply.reason)
+            self.clients.reply(
+                reply.client, msg_type, content, task=reply.task, metadata={"ipyviews": ours}
+            )
+            return
+        if answer.incomplete:
+            ours["incomplete_output"] = True
+        self.clients.reply(
+            reply.client,
+            msg_type,
+            answer.message.content,
+            task=reply.task,
+            metadata={**answer.message.metadata, "ipyviews": ours},
+            buffers=answer.message.buffers,
+        )
+
+    def _history(self, runs: Sequence[Run]) -> list[list[Any]]:
+        """Put the runs into wall-clock time; the core's clock means nothing elsewhere."""
+        offset = time.time() - self._loop.time()
+        return [
+            [run.engine, run.incarnation, run.started + offset, run.ended + offset, run.outcome]
+            for run in runs
+        ]
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _wake_at(self, when: float) -> None:
+        if when not in self._timers:
+            self._timers[when] = self._loop.call_at(when, self._wake, when)
+
+    def _wake(self, when: float) -> None:
+        del self._timers[when]
+        self.feed(Woke(max(when, self._loop.time())))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def error_content(ename: str, sentence: str) -> dict[str, Any]:
+    """Make the content of a reply that no engine sent."""
+    return {"status": "error", "ename": ename, "evalue": sentence, "traceback": []}

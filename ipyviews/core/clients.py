@@ -1,0 +1,88 @@
+"""Clients take turns, by the engine-seconds they have used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipyviews.core.queues import Home, Lane
+    from ipyviews.core.tasks import Task
+    from ipyviews.ids import ClientId
+
+#: One run counts for at most this much, so that an endless cell does not shut its client out later.
+LONGEST_BILL_S = 60.0
+
+#: Weight of the newest run in a client's mean.
+NEWEST = 1 / 8
+
+
+@dataclass(eq=False, slots=True)
+class Client:
+    """One client's share of the engines."""
+
+    id: ClientId
+    #: How long its runs take; what the next one is charged in advance. [s]
+    mean_s: float
+    #: Engine-seconds used, those of running tasks estimated; the least is served first. [s]
+    used_s: float = 0.0
+    #: When it was served last, counted in dispatches; decides between equals.
+    served: int = 0
+    #: It does not read: nothing is started for it.
+    stalled: bool = False
+    #: It left for good: nothing of it is run again.
+    gone: bool = False
+    #: Tasks in its lanes. [count]
+    queued: int = 0
+    lanes: dict[Home, Lane] = field(default_factory=dict)
+
+
+class Clients:
+    """All clients, and whose turn it is.
+
+    A run is charged when it is dispatched, by the client's mean, and corrected when it ends;
+    charged only at the end, a client would get all engines before it paid for the first.
+    """
+
+    def __init__(self) -> None:
+        self.by_id: dict[ClientId, Client] = {}
+        self._dispatches = 0
+        self._last_used_s = 0.0
+        self._last_mean_s = 0.0
+
+    def get(self, name: ClientId) -> Client:
+        """Find a client, or welcome a new one."""
+        client = self.by_id.get(name)
+        if client is None:
+            client = self.by_id[name] = Client(name, self._last_mean_s)
+        return client
+
+    def enter(self, client: Client) -> None:
+        """Let a client with nothing to start begin to compete.
+
+        It starts level with the least served of those that compete, one task ahead: it gets the
+        next turn, but no credit for the time it asked for nothing.
+        """
+        rivals = [
+            rival.used_s - rival.mean_s
+            for rival in self.by_id.values()
+            if rival.queued and not rival.stalled and rival is not client
+        ]
+        client.used_s = max(client.used_s, min(rivals, default=self._last_used_s))
+
+    def charge(self, task: Task) -> None:
+        """Count a run that starts."""
+        client = task.client
+        self._last_used_s = client.used_s
+        self._dispatches += 1
+        client.served = self._dispatches
+        task.charge = client.mean_s
+        client.used_s += task.charge
+
+    def settle(self, task: Task, seconds: float) -> None:
+        """Count a run that ended after `seconds`."""
+        client = task.client
+        billed = min(seconds, LONGEST_BILL_S)
+        client.used_s += billed - task.charge
+        client.mean_s += (billed - client.mean_s) * NEWEST
+        self._last_mean_s = client.mean_s

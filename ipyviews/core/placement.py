@@ -1,0 +1,119 @@
+"""Which engines may run a load-balanced task.
+
+Tasks with the same needs (kind, allowed engines) share a pool: an index of the engines that may
+run them, and one lane for each client. So a task that must wait holds up only those that need the
+same, and neither a task nor an engine is ever searched for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ipyviews.core.engines import Engine, LoadIndex
+from ipyviews.core.events import Kind
+from ipyviews.core.queues import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipyviews.ids import EngineId
+
+
+class Pool(Home):
+    """Load-balanced tasks with the same needs, and the engines that fit them."""
+
+    __slots__ = ("allowed", "index", "kind", "members", "unfinished")
+
+    def __init__(self, kind: Kind, allowed: frozenset[EngineId] | None, depth: int) -> None:
+        super().__init__()
+        self.kind = kind
+        #: None is any engine.
+        self.allowed = allowed
+        #: Engines that may run its tasks, now or once they have joined.
+        self.members: dict[EngineId, Engine] = {}
+        #: Those with room now.
+        self.index = LoadIndex(depth)
+        #: Tasks that need it, queued or running. [count]
+        self.unfinished = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Always: its tasks need no certain engine."""
+        return True
+
+    def enrol(self, engine: Engine) -> None:
+        """Take an engine in, or out, as its state says."""
+        if engine.may_ever_run(self.kind):
+            self.members[engine.id] = engine
+            engine.pools[self] = None
+        else:
+            self.members.pop(engine.id, None)
+            engine.pools.pop(self, None)
+        self.refresh(engine)
+
+    def refresh(self, engine: Engine) -> None:
+        """Note that an engine's load changed."""
+        if engine.id in self.members and engine.can_take(self.kind):
+            self.index.put(engine)
+        else:
+            self.index.discard(engine)
+
+
+class Pools:
+    """All pools: two for any engine, and one for each set of engines that tasks are limited to."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._any = {kind: Pool(kind, None, depth) for kind in Kind}
+        self._limited: dict[tuple[Kind, frozenset[EngineId]], Pool] = {}
+        self._naming: defaultdict[EngineId, dict[Pool, None]] = defaultdict(dict)
+
+    def __iter__(self):  # placeholder
+        yield from self._any.values()
+        yield from self._limited.values()
+
+    def get(
+        self,
+        kind: Kind,
+        allowed: frozenset[EngineId] | None,
+        engines: Mapping[EngineId, Engine],
+    ) -> Pool:
+        """Find the pool for these needs, or make it; O(allowed) when it is made."""
+        if allowed is None:
+            return self._any[kind]
+        pool = self._limited.get((kind, allowed))
+        if pool is None:
+            pool = self._limited[kind, allowed] = Pool(kind, allowed, self._depth)
+            for name in sorted(allowed):
+                self._naming[name][pool] = None
+                if name in engines:
+                    pool.enrol(engines[name])
+        return pool
+
+    def release(self, pool: Pool) -> None:
+        """Count one task less; the last one takes the pool of a set of engines with it."""
+        pool.unfinished -= 1
+        if pool.allowed is None or pool.unfinished:
+            return
+        del self._limited[pool.kind, pool.allowed]
+        for name in pool.allowed:
+            naming = self._naming[name]
+            del naming[pool]
+            if not naming:
+                del self._naming[name]
+        for engine in pool.members.values():
+            del engine.pools[pool]
+
+    def enrol(self, engine: Engine) -> list[Pool]:
+        """Note that an engine's state changed.
+
+        Returns
+        -------
+        list of Pool
+            Those that are left without any engine.
+        """
+        pools = [*self._any.values(), *self._naming.get(engine.id, ())]
+        for pool in pools:
+            pool.enrol(engine)
+        return [pool for pool in pools if not pool.members]

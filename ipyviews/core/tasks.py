@@ -1,0 +1,106 @@
+"""A task: one call or cell, what it may do next, and what happened to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipyviews.core.clients import Client
+    from ipyviews.core.effects import Run
+    from ipyviews.core.events import Kind
+    from ipyviews.core.queues import Home
+    from ipyviews.ids import Attempt, RequestId, TaskId
+
+
+class TaskState(StrEnum):
+    """Where a task is on its way to the one reply."""
+
+    #: Accepted, but its engine has not joined yet.
+    WAITING = "waiting"
+    #: In the queue; runs as soon as an engine has room and its client's turn comes.
+    READY = "ready"
+    #: An attempt is with an engine.
+    RUNNING = "running"
+    #: The reply is sent; the task is no longer known.
+    DONE = "done"
+
+
+#: Every legal move and what makes it. Nothing else moves a task.
+TRANSITIONS: dict[tuple[TaskState, TaskState], str] = {
+    (TaskState.WAITING, TaskState.READY): "its engine is there",
+    (TaskState.WAITING, TaskState.DONE): "no such engine, cancelled, timed out, engine lost",
+    (TaskState.READY, TaskState.WAITING): "its engine restarts",
+    (TaskState.READY, TaskState.RUNNING): "an engine has room",
+    (TaskState.READY, TaskState.DONE): "cancelled, aborted, timed out, no engine left",
+    (TaskState.RUNNING, TaskState.READY): "failed or engine lost, may run again",
+    (TaskState.RUNNING, TaskState.DONE): "replied, cancelled, engine lost",
+}
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """What the scheduler knows of a task that has no reply yet."""
+
+    id: TaskId
+    client: Client
+    submission: RequestId
+    kind: Kind
+    #: Position in the order of all submissions.
+    order: int
+    #: Runs left after an exception in the task. [count]
+    retries: int
+    #: Runs left after losing the engine; not used for direct tasks. [count]
+    reruns: int
+    #: When it must have started, or None. [s]
+    deadline: float | None
+    state: TaskState = TaskState.WAITING
+    #: Where it queues: an engine or a pool of them; None until it is admitted.
+    home: Home | None = None
+    #: The attempt that runs, else the last one.
+    attempt: Attempt | None = None
+    #: When that attempt was dispatched. [s]
+    started: float = 0.0
+    #: What its client was charged for that attempt in advance. [s]
+    charge: float = 0.0
+    runs: tuple[Run, ...] = ()
+    #: Its client wants it stopped: it never runs again.
+    cancelled: bool = False
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it is in the queue of its home."""
+        return self.home is not None and self.state in (TaskState.WAITING, TaskState.READY)
+
+
+class Story:
+    """The last moves of all tasks, in a ring of fixed length; the only way to move a task."""
+
+    def __init__(self, length: int = 4096) -> None:
+        self._moves: deque[tuple[float, TaskId, TaskState]] = deque(maxlen=length)
+
+    def move(self, task: Task, to: TaskState, now: float) -> None:
+        """Move `task`, or raise AssertionError with its story when the table forbids it."""
+        if (task.state, to) not in TRANSITIONS:
+            story = "; ".join(self.of(task.id)) or "nothing remembered"
+            raise AssertionError(f"task {task.id} may not go from {task.state} to {to}: {story}")
+        task.state = to
+        self._moves.append((now, task.id, to))
+
+    def of(self, task: TaskId) -> list[str]:
+        """Tell the remembered moves of one task, oldest first."""
+        return [f"{now:.6f} {to}" for now, name, to in self._moves if name == task]
+
+
+def diagram() -> str:
+    """Draw `TRANSITIONS` as a Mermaid state diagram.
+
+    Examples
+    --------
+    >>> print(diagram().splitlines()[1])
+        [*] --> waiting
+    """
+    arrows = [f"    {source} --> {to}: {why}" for (source, to), why in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> waiting", *arrows, "    done --> [*]"])

@@ -1,0 +1,344 @@
+"""Ports over plain ZeroMQ sockets on an asyncio loop.
+
+No silent loss: no high-water marks (bounds are the driver's credits), ROUTERs report peers they do
+not know, nothing blocks. ZeroMQ's file descriptor tells of *changes* only, so each wake-up reads
+until nothing is left, and a send, which may swallow such a change, is followed by another look.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from weakref import WeakSet
+
+import zmq
+
+from ipyviews.errors import ClusterError
+from ipyviews.transport.base import LARGE_FRAME, PeerGone
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from ipyviews.transport.base import Frame, Handler
+
+# Plain ints: pyzmq looks its enums up again on each call, which costs as much as the call.
+_NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_RCVMORE = int(zmq.RCVMORE)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+
+#: Longest time one port may read before others get their turn [s].
+_TURN = 0.005
+
+#: How long closing may wait for queued messages to leave [ms].
+_LINGER = 500
+
+#: Time between attempts to connect [ms]; an engine binds some tenths of a second after its start.
+_RETRY = 50
+
+#: Frames before this position are small in every Jupyter message; later ones may be buffers.
+_FIRST_BUFFER = 6
+
+_MAX_SOCKETS = 16_384
+
+
+def raise_file_limit(wanted: int = 65_536) -> int:
+    """Raise this process's limit of open files, as far as it is allowed to.
+
+    Each engine takes one file per channel; common defaults end at about 150 engines.
+
+    Parameters
+    ----------
+    wanted
+        Number of files. [count]
+
+    Returns
+    -------
+    int
+        The limit that now holds. [count]
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft
+
+
+class ZmqPort:
+    """One socket: a bound ROUTER, or the base of the other kinds."""
+
+    def __init__(self, socket: zmq.Socket[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._socket = socket
+        self._loop = loop
+        self._handler: Handler | None = None
+        self._look_pending = False
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Send one message; see `Port.send`."""
+        send = self._socket.send
+        try:
+            for frame in frames[:-1]:
+                send(_cheapest(frame), _MORE, False)
+            send(_cheapest(frames[-1]), _NOBLOCK, False)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN, zmq.ENOTSOCK, zmq.ETERM):
+                raise PeerGone(error.strerror) from None
+            raise
+        self._look_soon()
+
+    def listen(self, handler: Handler) -> None:
+        """Start delivering; see `Port.listen`."""
+        if self._handler is None:
+            self._loop.add_reader(self._socket.FD, self._look)
+        self._handler = handler
+        self._look_soon()
+
+    def close(self) -> None:
+        """Stop delivering; what is queued is still sent for a short while."""
+        if self._socket.closed:
+            return
+        if self._handler is not None:
+            self._loop.remove_reader(self._socket.FD)
+        self._socket.close(linger=_LINGER)
+
+    def _look_soon(self) -> None:
+        if self._handler is not None and not self._look_pending:
+            self._look_pending = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """Deliver what is there, for at most one turn."""
+        self._look_pending = False
+        socket, handler = self._socket, self._handler
+        end = time.monotonic() + _TURN
+        while handler and not socket.closed and socket.getsockopt(_EVENTS) & _POLLIN:
+            if time.monotonic() > end:
+                self._look_soon()
+                return
+            try:
+                handler(self._receive())
+            except Exception as error:
+                self._report(error)
+        self._drained()
+
+    def _receive(self) -> list[Frame]:
+        socket = self._socket
+        frames: list[Frame] = [socket.recv(_NOBLOCK)]
+        while socket.getsockopt(_RCVMORE):
+            if len(frames) < _FIRST_BUFFER:
+                frames.append(socket.recv(_NOBLOCK))
+            else:
+                frame = socket.recv(_NOBLOCK, copy=False)
+                frames.append(frame.bytes if len(frame) < LARGE_FRAME else frame.buffer)
+        return frames
+
+    def _drained(self) -> None:
+        """Everything that had arrived was delivered."""
+
+    def _report(self, error: Exception) -> None:
+        self._loop.call_exception_handler(
+            {"message": "a message handler failed; the port reads on", "exception": error}
+        )
+
+
+def _cheapest(frame: Frame) -> Any:
+    """Pass a received frame on as libzmq's own, which costs neither a copy nor a callback."""
+    if isinstance(frame, memoryview) and isinstance(frame.obj, zmq.Frame):
+        whole = frame.obj
+        if len(whole) == frame.nbytes:
+            return whole
+    return frame
+
+
+class ZmqDealerPort(ZmqPort):
+    """A DEALER that can tell when its connection ended."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        loop: asyncio.AbstractEventLoop,
+        on_disconnect: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(socket, loop)
+        self._on_disconnect = on_disconnect
+        self._ended = False
+        self._monitor: zmq.Socket[bytes] | None = None
+        if on_disconnect is not None:
+            self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            loop.add_reader(self._monitor.FD, self._look_at_monitor)
+
+    def connect(self, url: str) -> None:
+        """Connect to `url`; once."""
+        _attach(self._socket, "connect", url)
+
+    def close(self) -> None:
+        """Close the monitor, then the socket."""
+        if self._monitor is not None:
+            self._loop.remove_reader(self._monitor.FD)
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+            self._monitor = None
+        super().close()
+
+    def _look_at_monitor(self) -> None:
+        monitor = self._monitor
+        while monitor is not None and monitor.getsockopt(_EVENTS) & _POLLIN:
+            monitor.recv_multipart(_NOBLOCK)
+            self._ended = True
+        if self._handler is None:
+            self._drained()
+        else:
+            self._look()
+
+    def _drained(self) -> None:
+        # Last words first: what the peer sent before it went has been delivered by now.
+        if not self._ended or self._on_disconnect is None or self._socket.closed:
+            return
+        self._ended = False
+        try:
+            self._on_disconnect()
+        except Exception as error:
+            self._report(error)
+
+
+class ZmqEnginePort(ZmqPort):
+    """A ROUTER that connects out, one name for each life of an engine."""
+
+    def __init__(self, socket: zmq.Socket[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(socket, loop)
+        self._urls: dict[bytes, str] = {}
+        self._connected: set[str] = set()
+        self._used: set[bytes] = set()
+
+    def connect(self, routing_id: bytes, url: str) -> None:
+        """Connect under a fresh name; see `EnginePort.connect`."""
+        # libzmq ends the whole process when a name comes back, even after a disconnect.
+        if routing_id in self._used:
+            raise AssertionError(f"the routing id {routing_id!r} was used before on this socket")
+        if url in self._connected:
+            raise AssertionError(f"{url} is connected already; disconnect its old life first")
+        self._used.add(routing_id)
+        self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, routing_id)
+        _attach(self._socket, "connect", url)
+        self._urls[routing_id] = url
+        self._connected.add(url)
+
+    def disconnect(self, routing_id: bytes) -> None:
+        """Drop a connection and its queue; see `EnginePort.disconnect`."""
+        url = self._urls.pop(routing_id, None)
+        if url is not None and not self._socket.closed:
+            self._connected.discard(url)
+            self._socket.disconnect(url)
+            self._look_soon()
+
+
+class ZmqSubPort(ZmqPort):
+    """A SUB."""
+
+    def subscribe(self, topic: bytes) -> None:
+        """Ask for a topic; see `SubPort.subscribe`."""
+        self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+        self._look_soon()
+
+    def unsubscribe(self, topic: bytes) -> None:
+        """Undo one `subscribe`."""
+        self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+        self._look_soon()
+
+
+class ZmqTransport:
+    """Makes ports on `loop`; has a ZeroMQ context of its own.
+
+    Parameters
+    ----------
+    loop
+        The loop whose thread uses the ports.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._context = zmq.Context()
+        self._context.setsockopt(zmq.MAX_SOCKETS, _MAX_SOCKETS)
+        self._ports: WeakSet[ZmqPort] = WeakSet()
+
+    def bind_router(self, url: str, identity: bytes) -> ZmqPort:
+        """Listen at `url`; see `Transport.bind_router`.
+
+        Raises
+        ------
+        ClusterError
+            If the address cannot be used.
+        """
+        socket = self._router(identity)
+        # A client whose connection broke comes back under its own name.
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        _attach(socket, "bind", url)
+        if url.startswith("ipc://"):
+            Path(url.removeprefix("ipc://")).chmod(0o600)
+        return self._keep(ZmqPort(socket, self._loop))
+
+    def connect_dealer(
+        self, url: str, identity: bytes, on_disconnect: Callable[[], None] | None = None
+    ) -> ZmqDealerPort:
+        """Connect to a router; see `Transport.connect_dealer`.
+
+        Raises
+        ------
+        ClusterError
+            If the address cannot be used. Nobody listening there yet is no error.
+        """
+        port = self._keep(
+            ZmqDealerPort(self._socket(zmq.DEALER, identity), self._loop, on_disconnect)
+        )
+        port.connect(url)
+        return port
+
+    def engine_router(self, identity: bytes) -> ZmqEnginePort:
+        """Make a ROUTER that connects out; see `Transport.engine_router`."""
+        return self._keep(ZmqEnginePort(self._router(identity), self._loop))
+
+    def connect_sub(self, url: str) -> ZmqSubPort:
+        """Connect to a publisher; see `Transport.connect_sub`."""
+        socket = self._socket(zmq.SUB, b"")
+        _attach(socket, "connect", url)
+        return self._keep(ZmqSubPort(socket, self._loop))
+
+    def close(self) -> None:
+        """Close all ports, then the context."""
+        for port in list(self._ports):
+            port.close()
+        self._context.term()
+
+    def _keep(self, port: P) -> P:
+        self._ports.add(port)
+        return port
+
+    def _router(self, identity: bytes) -> zmq.Socket[bytes]:
+        socket = self._socket(zmq.ROUTER, identity)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        return socket
+
+    def _socket(self, kind: int, identity: bytes) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(kind)
+        for option in (zmq.SNDHWM, zmq.RCVHWM, zmq.LINGER):
+            socket.setsockopt(option, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, _RETRY)
+        if identity:
+            socket.setsockopt(zmq.ROUTING_ID, identity)
+        return socket
+
+
+P = TypeVar("P", bound=ZmqPort)
+
+
+def _attach(socket: zmq.Socket[bytes], how: Literal["bind", "connect"], url: str) -> None:
+    try:
+        getattr(socket, how)(url)
+    except zmq.ZMQError as error:
+        if how == "bind":
+            socket.close(linger=0)
+        raise ClusterError(f"the address {url} cannot be used: {error.strerror}") from None

@@ -1,0 +1,62 @@
+import pytest
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import magic_arguments, parse_argstring
+from ipyviews_magics.options import Options, output_options, running_options, signal_number
+
+
+@magic_arguments("%px")
+@running_options
+@output_options
+def magic(line):
+    """Do it."""
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("", {}),
+        ("-b", {"block": True}),
+        ("--block", {"block": True}),
+        ("-a", {"block": False}),
+        ("--noblock", {"block": False}),
+        ("--no-stream", {"stream": False}),
+        ("--no-stream --stream", {"stream": True}),
+        ("-t 1:3", {"targets": "1:3"}),
+        ("--targets all", {"targets": "all"}),
+        ("-t -1", {"targets": "-1"}),
+        ("--verbose", {"verbose": True}),
+        ("--progress-after -1", {"progress_after": -1.0}),
+        ("--progress-after 0.5", {"progress_after": 0.5}),
+        ("--signal-on-interrupt none", {"signal_on_interrupt": "none"}),
+        ("-e", {"group_outputs": "engine"}),
+        ("-r", {"group_outputs": "order"}),
+        ("--group-outputs order", {"group_outputs": "order"}),
+        ("-o result", {"out": "result"}),
+        ("--out result -a", {"out": "result", "block": False}),
+    ],
+)
+def test_what_is_said_changes_the_defaults(line, changed):
+    assert Options().changed(parse_argstring(magic, line)) == Options(**changed)
+
+
+def test_what_is_not_said_stays(line="-b"):
+    defaults = Options(verbose=True, progress_after=7.0)
+    said = parse_argstring(magic, line)
+    assert defaults.changed(said) == Options(verbose=True, progress_after=7.0, block=True)
+
+
+@pytest.mark.parametrize("line", ["--nosuch", "--group-outputs colour", "--progress-after soon"])
+def test_other_options_are_a_usage_error(line):
+    with pytest.raises(UsageError):
+        parse_argstring(magic, line)
+
+
+def test_the_help_lists_each_option_once():
+    for option in ("--block", "--noblock", "--targets", "--no-stream", "--out", "--group-outputs"):
+        assert magic.__doc__.count(f"  {option}") + magic.__doc__.count(f", {option}") == 1, option
+
+
+@pytest.mark.parametrize("name", ["SIGNOSUCH", "999", "-2", ""])
+def test_an_unknown_signal_is_a_usage_error(name):
+    with pytest.raises(UsageError, match="There is no signal"):
+        signal_number(name)
