@@ -137,9 +137,9 @@ class Connection:
             self.address,
             self.session,
             self._io.loop,
-            self._shell_arrived,
-            self._control_arrived,
-            self._lose,
+            on_shell=self._shell_arrived,
+            on_control=self._control_arrived,
+            on_lost=self._lose,
         )
         _living.add(self)
         #: Ends with the controller's answer to the greeting, or with the reason there is none.
@@ -208,6 +208,12 @@ class Connection:
                 "another result: use that result's own add_done_callback()."
             )
         self.check()
+
+    def check_thread(self) -> None:
+        """Raise if nobody is left who could end a wait."""
+        if not self._io.is_alive():
+            self.check()
+            raise ClusterError("The client's I/O thread is gone: create a new Client().")
 
     def close(self) -> None:
         """Leave the controller and end the thread. May be called again and from anywhere."""

@@ -22,7 +22,7 @@ class IOThread:
 
     def __init__(self, on_end: Callable[[BaseException | None], None]) -> None:
         self._on_end = on_end
-        self._posted: deque[Callable[[], None]] = deque()
+        self._posted: deque[Callable[[], object]] = deque()
         self._is_scheduled = False
         self._cause: BaseException | None = None
         #: Its loop; of use in the thread only.
@@ -42,7 +42,7 @@ class IOThread:
         """Whether it still runs."""
         return self._thread.is_alive()
 
-    def post(self, action: Callable[[], None]) -> None:
+    def post(self, action: Callable[[], object]) -> None:
         """Do `action` in the thread, after all that was posted before. From any thread."""
         self._posted.append(action)
         if not self._is_scheduled:

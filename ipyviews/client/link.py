@@ -55,6 +55,7 @@ class Link:
         address: Address,
         session: str,
         loop: asyncio.AbstractEventLoop,
+        *,
         on_shell: Callable[[Message], None],
         on_control: Callable[[Message], None],
         on_lost: Callable[[ClusterError], None],

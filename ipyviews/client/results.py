@@ -39,6 +39,20 @@ class AsyncResult(Waitable):
         Errors take the place of values instead of being raised.
     """
 
+    def wait(self, timeout: float | None = -1, return_when: str | None = None) -> Any:
+        """Wait until done, or for `timeout` [s]; None or a negative number waits on.
+
+        Returns
+        -------
+        bool, or (set of done, set of pending)
+            Whether it is done; with `return_when`, a constant of `concurrent.futures`, the
+            results of the single tasks.
+        """
+        if return_when is None:
+            return super().wait(timeout)
+        self._connection.check_may_wait()
+        return futures.wait(self.split(), limit_s(timeout), return_when)
+
     def get_dict(self, timeout: float | None = -1) -> dict[int, Any]:
         """Return the results by engine id.
 

@@ -278,7 +278,7 @@ class ExecuteReply:
 
     @property
     def execution_count(self) -> int:
-        """The number of the cell on its engine. [count]"""
+        """The number of the cell on its engine, from 1."""
         return int(self._content.get("execution_count") or 0)
 
     @property
@@ -305,13 +305,11 @@ class ExecuteReply:
         short = text if len(text) <= 32 else text[:29] + "..."
         return f"<ExecuteReply[{self.execution_count}]: {short}>"
 
-    def _repr_mimebundle_(
-        self, include: object = None, exclude: object = None
-    ) -> dict[str, Any] | None:
+    def _repr_mimebundle_(self, **_wanted: object) -> dict[str, Any] | None:
         data = self.data
         return {**data, "text/plain": self._plain()} if data else None
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
         printer.text(self._plain() if self.data else repr(self))
 
     def _plain(self) -> str:

@@ -1,27 +1,21 @@
-"""Results that may not be there yet."""
+"""Waiting for tasks, from any thread or with await."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from concurrent import futures
-from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.client import display
-from ipyviews.client.partition import join
-from ipyviews.client.tasks import METADATA_KEYS
 from ipyviews.errors import CompositeError, IPyViewsError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from ipyviews.client.base import Session
     from ipyviews.client.connection import Connection
-    from ipyviews.client.tasks import Metadata, Task
+    from ipyviews.client.tasks import Task
 
 #: While somebody waits, how often it is checked that waiting makes sense [s].
 LOOK_S = 1.0
@@ -34,7 +28,6 @@ _ONLY_THE_WAITING = (
 
 class Waitable(futures.Future[Any]):
     """Waits for tasks and collects their values; what `AsyncResult` is built on."""
-
 
     def __init__(
         self,
@@ -85,20 +78,9 @@ class Waitable(futures.Future[Any]):
             raise RuntimeError("Cannot check successful() if not done.")
         return self._failure() is None
 
-    def wait(self, timeout: float | None = -1, return_when: str | None = None) -> Any:
-        """Wait until done, or for `timeout` [s]; None or a negative number waits on.
-
-        Returns
-        -------
-        bool, or (set of done, set of pending)
-            Whether it is done; with `return_when`, a constant of `concurrent.futures`, the
-            results of the single tasks.
-        """
-        limit = limit_s(timeout)
-        if return_when is None:
-            return self._await_done(limit)
-        self._connection.check_may_wait()
-        return futures.wait(self.split(), limit, return_when)
+    def wait(self, timeout: float | None = -1) -> Any:
+        """Wait until done, or for `timeout` [s]; None or a negative number waits on."""
+        return self._await_done(limit_s(timeout))
 
     def wait_for_output(self, timeout: float | None = -1) -> bool:
         """Wait until all output has arrived; it always precedes the results."""
@@ -268,14 +250,13 @@ class Waitable(futures.Future[Any]):
         return self._value[0]
 
     def _all_values(self) -> Any:
-        return self._reassemble([error or value for value, error in self._outcomes()])
-
-    def _outcomes(self) -> list[tuple[Any, Exception | None]]:
-        return [task.outcome() for task in self._tasks]
+        outcomes = [task.outcome() for task in self._tasks]
+        return self._reassemble([value if error is None else error for value, error in outcomes])
 
     def _reassemble(self, values: list[Any]) -> Any:
         return values[0] if self._single else values
 
 
 def limit_s(timeout: float | None) -> float | None:
+    """Return a time-out of the seeds (None or negative: no limit) as seconds or None."""
     return None if timeout is None or timeout < 0 else timeout

@@ -15,7 +15,7 @@ from ipyviews.core.events import Kind
 from ipyviews.core.queues import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ipyviews.ids import EngineId
 
@@ -69,7 +69,7 @@ class Pools:
         self._limited: dict[tuple[Kind, frozenset[EngineId]], Pool] = {}
         self._naming: defaultdict[EngineId, dict[Pool, None]] = defaultdict(dict)
 
-    def __iter__(self):  # placeholder
+    def __iter__(self) -> Iterator[Pool]:
         yield from self._any.values()
         yield from self._limited.values()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from weakref import WeakSet
 
 import zmq
@@ -76,6 +76,15 @@ class ZmqPort:
         self._loop = loop
         self._handler: Handler | None = None
         self._look_pending = False
+
+    def attach(self, how: Literal["bind", "connect"], url: str) -> Self:
+        """Bind or connect; closes the port if that cannot be."""
+        try:
+            _attach(self._socket, how, url)
+        except ClusterError:
+            self.close()
+            raise
+        return self
 
     def send(self, frames: Sequence[Frame]) -> None:
         """Send one message; see `Port.send`."""
@@ -170,10 +179,6 @@ class ZmqDealerPort(ZmqPort):
         if on_disconnect is not None:
             self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             loop.add_reader(self._monitor.FD, self._look_at_monitor)
-
-    def connect(self, url: str) -> None:
-        """Connect to `url`; once."""
-        _attach(self._socket, "connect", url)
 
     def close(self) -> None:
         """Close the monitor, then the socket."""
@@ -276,10 +281,10 @@ class ZmqTransport:
         socket = self._router(identity)
         # A client whose connection broke comes back under its own name.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        _attach(socket, "bind", url)
+        port = self._keep(ZmqPort(socket, self._loop)).attach("bind", url)
         if url.startswith("ipc://"):
             Path(url.removeprefix("ipc://")).chmod(0o600)
-        return self._keep(ZmqPort(socket, self._loop))
+        return port
 
     def connect_dealer(
         self, url: str, identity: bytes, on_disconnect: Callable[[], None] | None = None
@@ -291,11 +296,9 @@ class ZmqTransport:
         ClusterError
             If the address cannot be used. Nobody listening there yet is no error.
         """
-        port = self._keep(
-            ZmqDealerPort(self._socket(zmq.DEALER, identity), self._loop, on_disconnect)
-        )
-        port.connect(url)
-        return port
+        socket = self._socket(zmq.DEALER, identity)
+        port = self._keep(ZmqDealerPort(socket, self._loop, on_disconnect))
+        return port.attach("connect", url)
 
     def engine_router(self, identity: bytes) -> ZmqEnginePort:
         """Make a ROUTER that connects out; see `Transport.engine_router`."""
@@ -304,8 +307,7 @@ class ZmqTransport:
     def connect_sub(self, url: str) -> ZmqSubPort:
         """Connect to a publisher; see `Transport.connect_sub`."""
         socket = self._socket(zmq.SUB, b"")
-        _attach(socket, "connect", url)
-        return self._keep(ZmqSubPort(socket, self._loop))
+        return self._keep(ZmqSubPort(socket, self._loop)).attach("connect", url)
 
     def close(self) -> None:
         """Close all ports, then the context."""
@@ -339,6 +341,4 @@ def _attach(socket: zmq.Socket[bytes], how: Literal["bind", "connect"], url: str
     try:
         getattr(socket, how)(url)
     except zmq.ZMQError as error:
-        if how == "bind":
-            socket.close(linger=0)
         raise ClusterError(f"the address {url} cannot be used: {error.strerror}") from None

@@ -135,20 +135,67 @@ class PxMagics:
     def _run(self, cell: str, options: Options) -> AsyncResult | None:
         stop_signal = signal_number(options.signal_on_interrupt)
         view = self._view()
-        is_blocking = view.block if options.block is None else options.block
-        result = self._submit(view, cell, options, is_blocking=is_blocking)
+        waits = view.block if options.block is None else options.block
+        streams = options.stream and not (options.local and waits)
+        result = self._submit(view, cell, options, waits=waits)
         self.last_result = result
         if options.out:
             self.shell.user_ns[options.out] = result
-        streams = options.stream and not (options.local and is_blocking)
         if streams:
-            self._stream(result)
+            show_live(result, and_errors=not waits)
         if options.local:
             with self._autopx.paused():
                 self.shell.run_cell(cell)
-        if not is_blocking:
+        if not waits:
             return result
-        self._wait(result, options.progress_after, stop_signal)
-        if not streams:
-            display.show...
+        self._wait(view, result, options.progress_after, stop_signal)
+        self._finish(result, None if streams else options.group_outputs)
         return None
+
+    def _submit(self, view: AnyView, cell: str, options: Options, *, waits: bool) -> AsyncResult:
+        targets = view.targets
+        if options.targets is not None:
+            targets = self._targets(view, options.targets)
+        if options.verbose:
+            print(f"{'Parallel' if waits else 'Async parallel'} execution on {_shorten(targets)}")
+        try:
+            return view.execute(cell, silent=False, targets=targets, block=False, label="%px")
+        except errors.UsageError as error:
+            raise UsageError(str(error)) from None
+
+    def _targets(self, view: AnyView, text: str) -> Targets:
+        try:
+            return parse_targets(text, view.client.ids)
+        except errors.UsageError as error:
+            raise UsageError(str(error)) from None
+
+    def _finish(self, result: AsyncResult, group_outputs: str | None) -> None:
+        """Show what was not shown yet, also of a failed cell, and raise what failed."""
+        result.wait()
+        if group_outputs is not None:
+            result.display_outputs(group_outputs)
+        result.get()
+
+    def _wait(
+        self, view: AnyView, result: AsyncResult, progress_after: float, stop_signal: int | None
+    ) -> None:
+        try:
+            wait_with_bar(result, progress_after)
+        except KeyboardInterrupt as interrupt:
+            if stop_signal is None:
+                raise
+            raise self._stopped(view, result, stop_signal, interrupt) from None
+
+    def _stopped(
+        self, view: AnyView, result: AsyncResult, stop_signal: int, interrupt: KeyboardInterrupt
+    ) -> KeyboardInterrupt:
+        """Stop the cell on its engines; they answer with errors, which are not shown."""
+        running = [engine for engine, done in _engines(result) if not done]
+        if stop_signal == signal.SIGINT:
+            result.cancel()
+        else:
+            view.client.send_signal(stop_signal, running)
+        names = f"engine{'s' if len(running) > 1 else ''} {', '.join(map(str, running))}"
+        if result.wait(STOPPING_S):
+            return quiet(interrupt, f"stopped on {names}")
+        return quiet(interrupt, f"{names} got the signal, but did not stop in {STOPPING_S:g} s")

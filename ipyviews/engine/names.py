@@ -1,0 +1,262 @@
+"""Where the names of a function that came in a message lead: code travels, data does not.
+
+A function defined interactively runs with the namespace it arrives in as its globals. What it needs
+of modules, functions and classes comes with it and is *injected* there; plain data never comes.
+
+The functions `make_function`, `fill_function`, `make_cell`, `fill_cell` and `make_cached` appear by
+name in pickles. `Unpickler` finds them in whatever package this module was loaded from, and hands
+them the `Scope` they work in.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import linecache
+import pickle
+import sys
+import types
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, MutableMapping
+
+#: Public name of this package, as pickles spell it, and its name when sent as source.
+ENGINE = ("ipyviews.engine", "_ipyviews_engine")
+CLOUDPICKLE = ("cloudpickle", "_ipyviews_cloudpickle")
+
+#: This package, under whatever name it was loaded.
+HERE = __name__.rpartition(".")[0]
+
+_ABSENT = object()
+
+
+class NameClash(RuntimeError):  # noqa: N818 - reads as what it is
+    """Two clients sent different code under one name."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """A namespace that functions arrive in, and what was injected there by whom."""
+
+    #: Globals of the functions that arrive.
+    names: MutableMapping[str, Any]
+    #: Who sends what is being unpickled now.
+    client: str = ""
+    injected: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+    def inject(self, name: str, value: Any) -> None:
+        """Put a name there unless the user has one of his own.
+
+        Raises
+        ------
+        NameClash
+            When another client's different code has that name.
+        """
+        present = self.names.get(name, _ABSENT)
+        known, owner = self.injected.get(name, (_ABSENT, ""))
+        if present is not _ABSENT and present is not known:
+            return
+        if present is not _ABSENT and owner != self.client and not same_code(known, value):
+            raise NameClash(
+                f"'{name}' on this engine came with a function of client {owner}, and client "
+                f"{self.client} now sends another one: rename it, or let go of the old one with "
+                f"view.execute('del {name}')"
+            )
+        # In this order: an interrupt in between leaves no value that looks like the user's own.
+        self.injected[name] = (value, self.client)
+        self.names[name] = value
+
+
+def same_code(one: Any, other: Any) -> bool:
+    """Tell whether two injected things are the same program text."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, types.FunctionType):
+        return one.__code__ == other.__code__ and _same_all(
+            one.__defaults__ or (), other.__defaults__ or ()
+        )
+    if isinstance(one, type):
+        return one.__qualname__ == other.__qualname__ and _same_dict(_body(one), _body(other))
+    if isinstance(one, functools.partial):
+        return same_code(one.func, other.func) and _same_all(one.args, other.args)
+    inner = getattr(one, "__wrapped__", getattr(one, "__func__", None))
+    if inner is not None:
+        return same_code(inner, getattr(other, "__wrapped__", getattr(other, "__func__", None)))
+    return _equal(one, other)
+
+
+def _body(cls: type) -> dict[str, Any]:
+    # What every class statement makes anew says nothing about the text.
+    skipped = {"__dict__", "__weakref__", "__module__", "_abc_impl", "__doc__"}
+    slots = types.MemberDescriptorType, types.GetSetDescriptorType
+    return {
+        name: value
+        for name, value in vars(cls).items()
+        if name not in skipped and not isinstance(value, slots)
+    }
+
+
+def _same_dict(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(same_code(one[k], other[k]) for k in one)
+
+
+def _same_all(one: Iterable[Any], other: Iterable[Any]) -> bool:
+    return len(a := list(one)) == len(b := list(other)) and all(map(same_code, a, b))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # noqa: BLE001 - arrays and other users' classes may refuse
+        return False
+
+
+def make_function(
+    scope: Scope, code: types.CodeType, name: str, closure: tuple[types.CellType, ...] | None
+) -> types.FunctionType:
+    """Make a function whose globals are the scope's; `fill_function` follows."""
+    names: dict[str, Any] = scope.names  # type: ignore[assignment]
+    return types.FunctionType(code, names, name, None, closure)
+
+
+def fill_function(scope: Scope, function: types.FunctionType, state: dict[str, Any]) -> None:
+    """Set what may refer back to the function itself, and inject the names it needs."""
+    for name, value in state["attributes"].items():
+        setattr(function, name, value)
+    function.__dict__.update(state["dict"])
+    for module in state["submodules"]:
+        importlib.import_module(module)
+    for name, module in state["modules"].items():
+        scope.inject(name, _module_for(scope, name, module))
+    for name, value in state["code"].items():
+        scope.inject(name, value)
+    if state["source"] is not None:
+        _remember_source(*state["source"])
+
+
+def _module_for(scope: Scope, name: str, module: str) -> Any:
+    # A name the user has set here needs no import, which might fail.
+    present = scope.names.get(name, _ABSENT)
+    if present is not _ABSENT and present is not scope.injected.get(name, (_ABSENT, ""))[0]:
+        return present
+    return importlib.import_module(module)
+
+
+def _remember_source(file: str, first: int, lines: list[str]) -> None:
+    """Let tracebacks show the lines of a notebook cell that is not here."""
+    entry = linecache.cache.get(file)
+    known = list(entry[2]) if entry is not None and len(entry) == 4 else []  # noqa: PLR2004
+    known += ["\n"] * (first - 1 + len(lines) - len(known))
+    known[first - 1 : first - 1 + len(lines)] = lines
+    linecache.cache[file] = (sum(map(len, known)), None, known, file)
+
+
+def make_cell(scope: Scope) -> types.CellType:
+    """Make an empty closure cell; `fill_cell` follows unless it stays empty."""
+    del scope
+    return types.CellType()
+
+
+def fill_cell(scope: Scope, cell: types.CellType, state: tuple[Any]) -> None:
+    """Set what a closure variable holds."""
+    del scope
+    cell.cell_contents = state[0]
+
+
+def make_cached(
+    scope: Scope, function: Callable[..., Any], maxsize: int | None, typed: bool
+) -> Callable[..., Any]:
+    """Wrap a function as `functools.lru_cache` does; the cache starts empty."""
+    del scope
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+RECONSTRUCTORS = {
+    function.__name__: function
+    for function in (make_function, fill_function, make_cell, fill_cell, make_cached)
+}
+
+
+class Unpickler(pickle.Unpickler):
+    """Loads what clients and engines send each other."""
+
+    def __init__(self, data: Any, scope: Scope, buffers: Iterable[Any] = ()) -> None:
+        super().__init__(BytesIO(data), buffers=buffers)
+        self.scope = scope
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        """Find a global; our own modules and cloudpickle's wherever they are here."""
+        own = _relocate(module_name, ENGINE, HERE)
+        if own is not None:
+            if own == __name__ and global_name in RECONSTRUCTORS:
+                return functools.partial(RECONSTRUCTORS[global_name], self.scope)
+            module_name = own
+        elif _relocate(module_name, CLOUDPICKLE, "") is not None:
+            module_name = str(_relocate(module_name, CLOUDPICKLE, cloudpickle().__name__))
+        try:
+            return super().find_class(module_name, global_name)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"{error.msg}: what was sent needs it, and it cannot be imported here. Install it "
+                "here, or define the function in the notebook",
+                name=error.name,
+            ) from None
+
+
+def _relocate(module: str, names: tuple[str, str], package: str) -> str | None:
+    """Rename a module below one of `names` to lie below `package`; None when it lies elsewhere."""
+    for name in names:
+        if module == name or module.startswith(name + "."):
+            return package + module[len(name) :]
+    return None
+
+
+def loads(data: Any, scope: Scope, buffers: Iterable[Any] = ()) -> Any:
+    """Unpickle in a scope; `buffers` are the out-of-band ones in order."""
+    return Unpickler(data, scope, buffers).load()
+
+
+@functools.cache
+def cloudpickle() -> types.ModuleType:
+    """Import cloudpickle, the installed one if it is recent enough, else the one that was sent.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If there is neither.
+    """
+    for name in CLOUDPICKLE:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        # Before 3.0 what pickles name was in another module.
+        if hasattr(module.cloudpickle, "_function_setstate"):
+            return module
+    raise ModuleNotFoundError("cloudpickle 3.0 or newer is not installed", name="cloudpickle")
+
+
+def explain_missing(error: NameError, names: MutableMapping[str, Any]) -> None:
+    """Tell in a NameError for a global name how to send plain data."""
+    name, trace = error.name, error.__traceback__
+    if isinstance(error, UnboundLocalError) or not name or trace is None:
+        return
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace.tb_frame.f_globals is names and name not in names and not hasattr(builtins, name):
+        error.args = (
+            f"name '{name}' is not defined on this engine. Plain data does not travel with a "
+            f"function: send it first with view['{name}'] = {name}, or "
+            f"view.push(dict({name}={name}))",
+        )
+
+
+def implementation() -> str:
+    """Name this Python as it matters to code objects, ``"cpython-3.11"``."""
+    return f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"

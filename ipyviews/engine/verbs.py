@@ -1,0 +1,77 @@
+"""Functions that views call on engines; they exist there under whatever name this package has.
+
+Pickles name them (``from ipyviews.engine import verbs``), so they work on engines without
+ipyviews and on other Python versions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def _namespace() -> dict[str, Any]:
+    from IPython import get_ipython  # noqa: PLC0415 - clients import this without IPython
+
+    shell: Any = get_ipython()  # type: ignore[no-untyped-call]
+    names: dict[str, Any] = shell.user_ns
+    return names
+
+
+def push(values: Mapping[str, Any]) -> None:
+    """Set names in the engine's namespace.
+
+    Parameters
+    ----------
+    values
+        Name to value; a dotted name sets an attribute of what its first part names.
+
+    Raises
+    ------
+    NameError
+        If the first part of a dotted name is missing here.
+    """
+    names = _namespace()
+    for name, value in values.items():
+        target, _, attribute = name.rpartition(".")
+        if target:
+            setattr(evaluate(target, names), attribute, value)
+        else:
+            names[name] = value
+
+
+def pull(expressions: str | Sequence[str]) -> Any:
+    """Evaluate expressions, names as a rule, in the engine's namespace.
+
+    Parameters
+    ----------
+    expressions
+        One text, or several.
+
+    Returns
+    -------
+    object or list
+        The value, or a list of them as long as `expressions`.
+
+    Raises
+    ------
+    NameError
+        If a name is missing here.
+    """
+    names = _namespace()
+    if isinstance(expressions, str):
+        return evaluate(expressions, names)
+    return [evaluate(expression, names) for expression in expressions]
+
+
+def evaluate(expression: str, names: dict[str, Any]) -> Any:
+    """Evaluate one expression; a missing name is told as such."""
+    if expression in names:
+        return names[expression]
+    try:
+        return eval(expression, names)  # noqa: S307 - running the user's code is what engines do
+    except NameError as error:
+        missing = error.name or expression
+        raise NameError(f"name '{missing}' is not defined on this engine", name=missing) from None

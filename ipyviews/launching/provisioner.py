@@ -1,0 +1,113 @@
+"""Jupyter's view of the agent: a kernel provisioner.
+
+The controller makes it itself, with its link to the agent. For everybody else it is the entry point
+``ipyviews-agent``; a kernelspec uses it by::
+
+    "metadata": {"kernel_provisioner": {
+        "provisioner_name": "ipyviews-agent",
+        "config": {"agent_socket": "/run/user/1000/ipv/01234567/agent.sock"}}}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from traitlets import Any as AnyTrait
+from traitlets import Unicode
+
+from ipyviews.errors import UsageError
+from ipyviews.launching.link import AgentLink
+
+if TYPE_CHECKING:
+
+    from jupyter_client.connect import KernelConnectionInfo
+
+    from ipyviews.launching.exits import ExitReport
+
+
+class AgentProvisioner(KernelProvisionerBase):
+    """Starts kernels as children of the agent."""
+
+    agent_socket = Unicode("", help="Path of the agent's socket.").tag(config=True)
+    #: An `AgentLink` to share; without it the provisioner makes its own.
+    link = AnyTrait(None, allow_none=True)
+
+    #: The exit report, to come; None before the start and after `wait`.
+    exit: asyncio.Future[ExitReport] | None = None
+    pid: int | None = None
+    #: "fork" or "exec".
+    way: str | None = None
+    #: Why it was not forked.
+    why: str | None = None
+    _owns_link = False
+
+    @property
+    def has_process(self) -> bool:
+        """Whether a kernel is running, or has ended and was not waited for."""
+        return self.exit is not None
+
+    async def poll(self) -> int | None:
+        """Return the exit code (negative: signal), None while it runs; 0 without a kernel."""
+        if self.exit is None:
+            return 0
+        return self.exit.result().returncode if self.exit.done() else None
+
+    async def wait(self) -> int | None:
+        """Wait for the end of the kernel and return its exit code."""
+        if self.exit is None:
+            return 0
+        # Not awaited itself: a cancelled waiter must not cancel the report.
+        report = await asyncio.shield(self.exit)
+        self.exit = None
+        return report.returncode
+
+    async def send_signal(self, signum: int) -> None:
+        """Send a signal to the kernel's process group."""
+        if self.exit is not None and not self.exit.done():
+            await self._agent().ask("signal", pid=self.pid, signal=signum)
+
+    async def kill(self, restart: bool = False) -> None:
+        """Send SIGKILL."""
+        await self.send_signal(signal.SIGKILL)
+
+    async def terminate(self, restart: bool = False) -> None:
+        """Send SIGTERM."""
+        await self.send_signal(signal.SIGTERM)
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Write the connection file and make the command."""
+        manager = self.parent
+        extra = kwargs.pop("extra_arguments", [])
+        manager.write_connection_file()
+        self.connection_info = manager.get_connection_info()
+        command = manager.format_kernel_cmd(extra_arguments=extra)
+        return await super().pre_launch(cmd=command, **kwargs)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Ask the agent for a kernel."""
+        cwd = kwargs.get("cwd")
+        answer, self.exit = await self._agent().start(
+            str(self.kernel_id), cmd, kwargs["env"], None if cwd is None else str(cwd)
+        )
+        self.pid, self.way, self.why = answer["pid"], answer["way"], answer["why"]
+        return self.connection_info
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Let go of the link to the agent, if it is this provisioner's own."""
+        if self._owns_link and not restart:
+            await self._agent().close()
+            self.link = None
+            self._owns_link = False
+
+    def _agent(self) -> AgentLink:
+        if self.link is None:
+            if not self.agent_socket:
+                raise UsageError("the ipyviews-agent provisioner needs agent_socket, a path.")
+            self.link = AgentLink(Path(self.agent_socket))
+            self._owns_link = True
+        link: AgentLink = self.link
+        return link
