@@ -60,10 +60,18 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(command=start)
     one.add_argument("-n", type=_count, help="number of engines (default: one per core)")
     one.add_argument("--cluster-id", default="default", metavar="ID", help="its name (%(default)s)")
-    one.add_argument("--kernel", action="append", metavar="NAME",
-                     help="kernelspec of the engines; say it once, or once for each engine")
-    one.add_argument("--idle-limit", type=float, metavar="SECONDS",
-                     help="end by itself after so long without a client")
+    one.add_argument(
+        "--kernel",
+        action="append",
+        metavar="NAME",
+        help="kernelspec of the engines; say it once, or once for each engine",
+    )
+    one.add_argument(
+        "--idle-limit",
+        type=float,
+        metavar="SECONDS",
+        help="end by itself after so long without a client",
+    )
 
     one = commands.add_parser("stop", help="stop clusters")
     one.set_defaults(command=stop)
@@ -82,3 +90,91 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("demo", help="four engines read the standard library")
     one.set_defaults(command=demo)
     return top
+
+
+def start(options: argparse.Namespace) -> int:
+    """Start a detached cluster and return when its engines are up."""
+    cluster = Cluster(
+        n=options.n,
+        cluster_id=options.cluster_id,
+        kernel=kernels(options.kernel, options.n),
+        detached=True,
+        idle_limit=options.idle_limit,
+    )
+    try:
+        client = cluster.start_and_connect_sync()
+    except BaseException:
+        cluster.stop_cluster_sync()
+        raise
+    count = len(client)
+    client.close()
+    name = options.cluster_id
+    asked = "" if name == "default" else f"cluster_id={name!r}"
+    print(
+        f"{count} engines run; connect with ipyviews.Client({asked}), "
+        f"stop with `ipyviews stop{'' if name == 'default' else ' ' + name}`"
+    )
+    return 0
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Stop clusters and wait until nothing is left of them."""
+    if options.all and options.ids:
+        raise UsageError("say names or --all, not both.")
+    chosen = list_clusters() if options.all else [find_cluster(one) for one in options.ids]
+    if not options.all and not options.ids:
+        chosen = [find_cluster()]
+    for file in chosen:
+        end_cluster(file.folder, STOPPING_S)
+        print(f"stopped {file.cluster_id!r}")
+    return 0
+
+
+def show_list(options: argparse.Namespace) -> int:
+    """List the running clusters."""
+    rows = [
+        {"id": one.cluster_id, "engines": one.n, "pid": one.pid, "folder": str(one.folder)}
+        for one in list_clusters()
+    ]
+    show(rows, ["id", "engines", "pid", "folder"], options.output, "no cluster is running")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """List the engines of one cluster."""
+    with Client(find_cluster(options.id)) as client:
+        rows = client.status()["engines"]
+    columns = ["id", "state", "kernel", "implementation", "pid", "running", "queued"]
+    show(rows, columns, options.output, "the cluster has no engines")
+    return 0
+
+
+def demo(_: argparse.Namespace) -> int:
+    """Run the demo."""
+    return importlib.import_module("ipyviews.demo").main()
+
+
+def show(rows: list[dict[str, Any]], columns: list[str], output: str, empty: str) -> None:
+    """Print rows as JSON, or as a table with a heading."""
+    if output == "json":
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        print(empty)
+        return
+    lines = [columns] + [[_cell(row.get(name)) for name in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        print("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least one engine is needed")
+    return number

@@ -89,13 +89,13 @@ def processes_of(root: Path, *, detached: bool) -> frozenset[psutil.Process]:
 
 def open_fds() -> frozenset[tuple[int, str]]:
     """List our file descriptors and what they point to."""
-    folder = "/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd"
+    folder = Path("/proc/self/fd")
     found = set()
-    for name in os.listdir(folder):
+    for entry in (folder if folder.is_dir() else Path("/dev/fd")).iterdir():
         try:
-            # Sockets, pipes and inodes keep their number's target unique.
-            found.add((int(name), os.readlink(f"{folder}/{name}")))
+            found.add((int(entry.name), str(entry.readlink())))
         except OSError:
+            # The descriptor of this very listing, or (macOS) one that is no link.
             continue
     return frozenset(found)
 
@@ -103,7 +103,7 @@ def open_fds() -> frozenset[tuple[int, str]]:
 def names_in(folder: Path, prefix: str = "") -> frozenset[str]:
     """List a folder that may not exist."""
     try:
-        return frozenset(name for name in os.listdir(folder) if name.startswith(prefix))
+        return frozenset(p.name for p in folder.iterdir() if p.name.startswith(prefix))
     except FileNotFoundError:
         return frozenset()
 

@@ -101,9 +101,9 @@ def test_a_test_that_leaks_fails(tmp_path):
         "def test_leaks_nothing():\n    pass\n"
     )
     repository = Path(__file__).parent.parent
+    options = ["-q", "-p", "no:cacheprovider", "-p", "tests.conftest", "-c", os.devnull]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path]
-        + ["-p", "tests.conftest", "-c", os.devnull, tmp_path / "test_it.py"],
+        [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, tmp_path / "test_it.py"],
         cwd=repository,
         capture_output=True,
         text=True,

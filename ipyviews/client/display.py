@@ -124,7 +124,7 @@ class LiveDisplay:
         self._source: tuple[str, int | None] | None = None
         self._line_is_open = False
 
-    def __call__(
+    def __call__(  # noqa: PLR0917 - what a message has
         self,
         task: Task,
         msg_type: str,
@@ -195,9 +195,7 @@ class LiveDisplay:
         self._text(engine, "stderr", text)
 
 
-def show(
-    tasks: Sequence[Task], groupby: str, *, labelled: bool, result_only: bool = False
-) -> None:
+def show(tasks: Sequence[Task], groupby: str, *, labelled: bool, result_only: bool = False) -> None:
     """Show what finished tasks wrote; see `AsyncResult.display_outputs`."""
     if groupby not in GROUPINGS:
         raise ValueError(f"groupby must be one of 'type', 'engine', 'order', not {groupby!r}")
@@ -223,7 +221,7 @@ def progress_bar(total: int, name: str, *, widget: bool | None = None) -> Any:
     if widget:
         from tqdm.notebook import tqdm  # noqa: PLC0415 - costs time, needed for bars only
     else:
-        from tqdm import tqdm  # type: ignore[no-redef]  # noqa: PLC0415
+        from tqdm import tqdm  # noqa: PLC0415
     return tqdm(total=total, desc=name, unit="tasks", file=None if widget else sys.stdout)
 
 

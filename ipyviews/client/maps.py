@@ -10,7 +10,7 @@ from ipyviews.client.results import AsyncResult
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipyviews.client.base import Session
+    from ipyviews.client.session import Session
     from ipyviews.client.tasks import Task
 
 
@@ -50,7 +50,7 @@ class AsyncMapResult(AsyncResult):
         super().__init__(client, list(children), fname, return_exceptions=return_exceptions)
 
     def __len__(self) -> int:
-        return len(self._tasks) if self._sizes is None else sum(self._sizes)
+        return len(self.tasks) if self._sizes is None else sum(self._sizes)
 
     @property
     def progress(self) -> int:
@@ -60,7 +60,7 @@ class AsyncMapResult(AsyncResult):
         return sum(self._sizes[self._places[task.id]] for task in list(self._finished))
 
     def __iter__(self) -> Iterator[Any]:
-        pieces = self._each(self._tasks) if self._ordered else self._as_finished()
+        pieces = self._each(self.tasks) if self._ordered else self._as_finished()
         if self._sizes is None:
             yield from pieces
             return
@@ -71,7 +71,7 @@ class AsyncMapResult(AsyncResult):
                 yield from piece
 
     def _as_finished(self) -> Iterator[Any]:
-        for count in range(len(self._tasks)):
+        for count in range(len(self.tasks)):
             self._await(lambda count=count: len(self._finished) > count, None)  # type: ignore[misc]
             yield self._one(self._finished[count])
 

@@ -64,10 +64,10 @@ class AsyncResult(Waitable):
         results = self.get(timeout)
         values = [results] if self._single else results
         found: dict[int, Any] = {}
-        for task, value in zip(self._tasks, values, strict=True):
+        for task, value in zip(self.tasks, values, strict=True):
             engine = -1 if task.engine is None else task.engine
             if engine in found:
-                count = sum(other.engine == engine for other in self._tasks)
+                count = sum(other.engine == engine for other in self.tasks)
                 raise ValueError(f"Cannot build dict, {count} jobs ran on engine #{engine}")
             found[engine] = value
         return found
@@ -106,7 +106,7 @@ class AsyncResult(Waitable):
         keep = self._return_exceptions
         return tuple(
             AsyncResult(self._client, task, self._fname, return_exceptions=keep)
-            for task in self._tasks
+            for task in self.tasks
         )
 
     @classmethod
@@ -117,30 +117,29 @@ class AsyncResult(Waitable):
         first = results[0]
         if len(results) == 1:
             return first
-        tasks = [task for result in results for task in result._tasks]
-        return AsyncResult(
-            first._client, tasks, first._fname, return_exceptions=first._return_exceptions
-        )
+        tasks = [task for result in results for task in result.tasks]
+        keep = first._return_exceptions  # noqa: SLF001 - of the same class
+        return AsyncResult(first._client, tasks, first._fname, return_exceptions=keep)  # noqa: SLF001
 
     @property
     def msg_ids(self) -> list[str]:
         """The ids of the tasks."""
-        return [task.id for task in self._tasks]
+        return [task.id for task in self.tasks]
 
     @property
     def attempts(self) -> list[Any]:
         """Each run, ``[engine, incarnation, started, ended, outcome]``; of several, a list each."""
-        runs = [task.attempts for task in self._tasks]
+        runs = [task.attempts for task in self.tasks]
         return runs[0] if self._single else runs
 
     @property
     def metadata(self) -> Metadata | list[Metadata]:
         """What is known of the task, or a list for several; also before it is done."""
-        known = [task.metadata() for task in self._tasks]
+        known = [task.metadata() for task in self.tasks]
         return known[0] if self._single else known
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self.tasks)
 
     def __bool__(self) -> bool:
         return True
@@ -166,7 +165,7 @@ class AsyncResult(Waitable):
     def __iter__(self) -> Iterator[Any]:
         if self._single:
             raise TypeError("AsyncResults with a single result are not iterable.")
-        return self._each(self._tasks)
+        return self._each(self.tasks)
 
     def __repr__(self) -> str:
         state = "pending"
@@ -184,9 +183,9 @@ class AsyncResult(Waitable):
     @property
     def elapsed(self) -> float:
         """Seconds since the first was submitted; `wall_time` once it is done."""
-        if self.done() and self._tasks:
+        if self.done() and self.tasks:
             return self.wall_time
-        return time.time() - min((task.submitted for task in self._tasks), default=time.time())
+        return time.time() - min((task.submitted for task in self.tasks), default=time.time())
 
     @property
     def serial_time(self) -> float:
@@ -194,7 +193,7 @@ class AsyncResult(Waitable):
         self._require_ready()
         return sum(
             task.completed - task.started
-            for task in self._tasks
+            for task in self.tasks
             if task.completed is not None and task.started is not None
         )
 
@@ -202,8 +201,8 @@ class AsyncResult(Waitable):
     def wall_time(self) -> float:
         """Seconds from the first submission to the last arrival."""
         self._require_ready()
-        submitted = min((task.submitted for task in self._tasks), default=0.0)
-        return max((task.received or submitted for task in self._tasks), default=0.0) - submitted
+        submitted = min((task.submitted for task in self.tasks), default=0.0)
+        return max((task.received or submitted for task in self.tasks), default=0.0) - submitted
 
     def timedelta(
         self,
@@ -238,20 +237,20 @@ class AsyncResult(Waitable):
             Another `groupby`.
         """
         self._require_ready()
-        display.show(self._tasks, groupby, labelled=not self._single, result_only=result_only)
+        display.show(self.tasks, groupby, labelled=not self._single, result_only=result_only)
 
     @contextmanager
     def stream_output(self) -> Iterator[None]:
         """Show output as it comes, until the end of the block; first what has come already."""
-        live = display.LiveDisplay(clears=len(self._tasks) == 1)
+        live = display.LiveDisplay(clears=len(self.tasks) == 1)
         with self._connection.changed:
-            for task in self._tasks:
+            for task in self.tasks:
                 live.replay(task)
-            self._connection.listen(self._tasks, live)
+            self._connection.listen(self.tasks, live)
         try:
             yield
         finally:
-            self._connection.mute(self._tasks, live)
+            self._connection.mute(self.tasks, live)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -260,7 +259,7 @@ class AsyncResult(Waitable):
             raise TimeoutError("result not ready")
 
     def _field(self, key: str) -> Any:
-        known = [task.metadata()[key] for task in self._tasks]
+        known = [task.metadata()[key] for task in self.tasks]
         return known[0] if self._single else known
 
     def _each(self, tasks: Sequence[Task]) -> Iterator[Any]:

@@ -324,7 +324,15 @@ def from_content(
     """Rebuild an error of ours that a controller sent: its class by `kind`, else by name."""
     named = getattr(errors, str(content.get("ename")), None)
     if kind is None:
-        is_ours = isinstance(named, type) and issubclass(named, errors.IPyViewsError)
+        # Errors of user code have other constructors, and a controller does not send them.
+        is_ours = isinstance(named, type) and issubclass(
+            named,
+            errors.UsageError
+            | errors.TaskError
+            | errors.NoEnginesRegistered
+            | errors.ClusterError
+            | errors.ProtocolError,
+        )
         kind = named if is_ours else errors.ClusterError
     return kind(str(content.get("evalue", "")))
 

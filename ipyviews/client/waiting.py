@@ -8,14 +8,14 @@ import time
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.client.tasks import Task
 from ipyviews.errors import CompositeError, IPyViewsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from ipyviews.client.base import Session
     from ipyviews.client.connection import Connection
-    from ipyviews.client.tasks import Task
+    from ipyviews.client.session import Session
 
 #: While somebody waits, how often it is checked that waiting makes sense [s].
 LOOK_S = 1.0
@@ -39,10 +39,10 @@ class Waitable(futures.Future[Any]):
         return_exceptions: bool = False,
     ) -> None:
         super().__init__()
-        is_list = isinstance(children, list | tuple)
         self._client = client
-        self._tasks: list[Task] = list(children) if is_list else [children]  # type: ignore[list-item]
-        self._single = not is_list
+        self._single = isinstance(children, Task)
+        #: The tasks it waits for, in the order of the values.
+        self.tasks = [children] if isinstance(children, Task) else list(children)
         self._fname = fname
         self._targets = targets
         self._return_exceptions = return_exceptions
@@ -51,9 +51,9 @@ class Waitable(futures.Future[Any]):
         self._changed = threading.Condition()
         self._finished: list[Task] = []
         self.set_running_or_notify_cancel()
-        for task in self._tasks:
+        for task in self.tasks:
             task.watch(self._task_done)
-        if not self._tasks:
+        if not self.tasks:
             self.set_result(None)
 
     # -- waiting ------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class Waitable(futures.Future[Any]):
         if not ready:
             raise TimeoutError("Result not ready.")
         if self._left() and return_when:
-            raise self._composite([task for task in self._tasks if task.done])
+            raise self._composite([task for task in self.tasks if task.done])
         keep = self._return_exceptions if return_exceptions is None else return_exceptions
         return self._all_values() if keep else self._good_values()
 
@@ -166,7 +166,7 @@ class Waitable(futures.Future[Any]):
             False if it is done already. The result becomes a `TaskAborted` or, from an
             interrupted task, an error that is a KeyboardInterrupt's.
         """
-        waiting = [task.id for task in self._tasks if not task.done]
+        waiting = [task.id for task in self.tasks if not task.done]
         if waiting:
             self._connection.request("cancel", tasks=waiting)
         return bool(waiting)
@@ -179,7 +179,7 @@ class Waitable(futures.Future[Any]):
         RuntimeError
             It is done already.
         """
-        waiting = [task.id for task in self._tasks if not task.done]
+        waiting = [task.id for task in self.tasks if not task.done]
         if not waiting:
             raise RuntimeError("Can't abort, I am already done!")
         self._connection.ask("cancel", tasks=waiting)
@@ -193,7 +193,7 @@ class Waitable(futures.Future[Any]):
     def _task_done(self, task: Task) -> None:
         with self._changed:
             self._finished.append(task)
-            is_last = len(self._finished) == len(self._tasks)
+            is_last = len(self._finished) == len(self.tasks)
         if is_last:
             # The state is for those who only look at it; the value is decoded when asked for.
             failed = self._has_failed() and not self._return_exceptions
@@ -205,7 +205,7 @@ class Waitable(futures.Future[Any]):
             self._changed.notify_all()
 
     def _left(self) -> int:
-        return len(self._tasks) - len(self._finished)
+        return len(self.tasks) - len(self._finished)
 
     def _has_failed(self) -> bool:
         return any(task.status != "ok" for task in self._finished)
@@ -231,7 +231,7 @@ class Waitable(futures.Future[Any]):
 
     def _failure(self) -> Exception | None:
         if self._error is None and self._has_failed():
-            self._error = self._composite(self._tasks)
+            self._error = self._composite(self.tasks)
         return self._error
 
     def _composite(self, tasks: Sequence[Task]) -> Exception:
@@ -242,15 +242,15 @@ class Waitable(futures.Future[Any]):
 
     def _good_values(self) -> Any:
         if self._value is None:
-            outcomes = [task.outcome() for task in self._tasks]
+            outcomes = [task.outcome() for task in self.tasks]
             if any(error is not None for _, error in outcomes):
-                self._error = self._error or self._composite(self._tasks)
+                self._error = self._error or self._composite(self.tasks)
                 raise self._error.with_traceback(None)
             self._value = (self._reassemble([value for value, _ in outcomes]),)
         return self._value[0]
 
     def _all_values(self) -> Any:
-        outcomes = [task.outcome() for task in self._tasks]
+        outcomes = [task.outcome() for task in self.tasks]
         return self._reassemble([value if error is None else error for value, error in outcomes])
 
     def _reassemble(self, values: list[Any]) -> Any:

@@ -11,8 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.core.events import ClientLeft, ClientResumed, ClientStalled
 from ipyviews.controller.channels import size_bytes
+from ipyviews.core.events import ClientLeft, ClientResumed, ClientStalled
 from ipyviews.transport.base import PeerGone
 
 if TYPE_CHECKING:
@@ -160,14 +160,14 @@ class Clients:
         known.heard = self._clock()
         return True
 
-    def probe(self) -> None:
+    def probe(self, *, everybody: bool = False) -> None:
         """Write to the clients that are silent: that fails when their connection is gone.
 
         A process that is only stopped or busy keeps its connection and its results.
         """
         limit = self._clock() - PROBE_AFTER_S
         for client in self:
-            if client.heard < limit:
+            if everybody or client.heard < limit:
                 self.tell(client.id, "ping_request", {})
 
     def tell(
@@ -210,8 +210,8 @@ class Clients:
             return
         if (folded := known.folded.pop(task, None)) is not None:
             notice = {"messages": folded.messages, "bytes": folded.size}
-            self._send(known, "output_folded", notice, task, {}, ())
-        self._send(known, msg_type, content, task, metadata, buffers)
+            self._send(known, "output_folded", notice, task=task, metadata={}, buffers=())
+        self._send(known, msg_type, content, task=task, metadata=metadata, buffers=buffers)
 
     def output(
         self,
@@ -233,7 +233,7 @@ class Clients:
             folded.size += size_bytes(content) + sum(map(size_bytes, buffers))
             self._counters["output_folded"] += 1
         else:
-            self._send(known, msg_type, content, task, metadata, buffers)
+            self._send(known, msg_type, content, task=task, metadata=metadata, buffers=buffers)
 
     def acknowledge(self, client: ClientId, total: int) -> None:
         """Take a client's word on what it has read; a stalled one may resume."""
@@ -253,6 +253,7 @@ class Clients:
         client: Client,
         msg_type: str,
         content: Mapping[str, Any] | Frame,
+        *,
         task: str,
         metadata: Mapping[str, Any],
         buffers: Sequence[Frame],

@@ -12,7 +12,6 @@ import signal
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-
 from ipyviews.controller.performer import error_content
 from ipyviews.core.effects import Interrupt, Reply
 from ipyviews.core.events import CancelRequested
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from ipyviews.controller.clients import Clients
-    from ipyviews.controller.fleet import Fleet
-    from ipyviews.controller.outputs import Gate
     from ipyviews.controller.performer import Performer
     from ipyviews.ids import ClientId
     from ipyviews.protocol.wire import Message
@@ -45,10 +41,12 @@ class Control:
 
     Parameters
     ----------
-    cluster_id, life
-        Told in the answer to a hello.
-    clients, fleet, gate, performer, counters
-        What the requests are about.
+    cluster
+        Told in the answer to a hello: version, name and life.
+    performer
+        Knows all that the requests are about.
+    counters
+        Counts for the status reply.
     end
         Called with a sentence to end the cluster.
     """
@@ -56,18 +54,14 @@ class Control:
     def __init__(
         self,
         cluster: Fields,
-        clients: Clients,
-        fleet: Fleet,
-        gate: Gate,
         performer: Performer,
         counters: Counter[str],
         end: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
-        self._clients = clients
-        self._fleet = fleet
-        self._gate = gate
         self._performer = performer
+        self._clients = performer.clients
+        self._fleet = performer.fleet
         self._counters = counters
         self._end = end
         self._loop = asyncio.get_running_loop()
@@ -194,7 +188,7 @@ class Control:
             chosen = {engine.id for engine in self._fleet.find(_engine_ids(content))}
         running = [
             flight
-            for flight in self._gate.running(client)
+            for flight in self._performer.gate.running(client)
             if chosen is None or flight.attempt.engine in chosen
         ]
         for flight in running:
@@ -209,7 +203,7 @@ class Control:
         for info in infos:
             record = load.get(info["id"])
             info["running"] = len(record.running) if record else 0
-            info["queued"] = len(record.queued) if record else 0
+            info["queued"] = record.queued if record else 0
         clients = [{"id": c.id, "name": c.name, "pid": c.pid} for c in self._clients]
         return {"engines": infos, "clients": clients, "counters": dict(self._counters)}
 

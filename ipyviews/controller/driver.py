@@ -15,7 +15,6 @@ import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
 
-
 from ipyviews.controller.channels import Channel
 from ipyviews.controller.clients import PROBE_AFTER_S, Clients
 from ipyviews.controller.control import Control
@@ -54,8 +53,6 @@ class Driver:
         Makes the sockets.
     make_launcher
         Makes the maker of kernels, given who is to be told of exits.
-    seed
-        For the core's choices.
     """
 
     def __init__(
@@ -63,7 +60,6 @@ class Driver:
         config: Config,
         transport: Transport,
         make_launcher: Callable[[ExitHandler], KernelLauncher],
-        seed: int = 0,
     ) -> None:
         self.config = config
         self.life = secrets.token_hex(8)
@@ -74,7 +70,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._store = Store()
-        self._performer = Performer(ControllerState(seed=seed), self._store)
+        self._performer = Performer(ControllerState(), self._store)
         self._notice: asyncio.Handle | None = None
         self._shell = self._bind("shell_port")
         self._control_channel = self._bind("control_port")
@@ -104,9 +100,7 @@ class Driver:
             "cluster_id": self.config.cluster_id,
             "life": self.life,
         }
-        self.control = Control(
-            cluster, self.clients, self.fleet, self.gate, performer, counters, self.end
-        )
+        self.control = Control(cluster, performer, counters, self.end)
         self.requests = Requests(self._store, self.clients, performer.feed, counters)
         self._shell.listen(self.requests.handle)
         self._control_channel.listen(self.control.handle)

@@ -19,7 +19,7 @@ from ipyviews.ids import EngineId
 from ipyviews.launching.kernels import KernelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ipyviews.controller.config import Config
     from ipyviews.controller.joining import Joined
@@ -177,7 +177,10 @@ class Fleet:
             if engine.kernel is None or engine.state == "starting":
                 raise UsageError(f"engine {engine.id} is not running yet: restart it when it is")
         for engine in engines:
-            self._lose(engine, "it was restarted", restarting=True)
+            if engine.state == "live":
+                self._lose(engine, "it was restarted", restarting=True)
+            else:
+                self._feed(EngineExpected(self._loop.time(), engine.id))
             self._begin(engine, lambda engine: self._relaunch(engine, now=now))
         await asyncio.gather(*(engine.work for engine in engines if engine.work is not None))
 
@@ -212,7 +215,7 @@ class Fleet:
         engine = self._engines[engine_id]
         if incarnation != engine.incarnation or engine.state == "lost":
             return
-        sentence = f"engine {engine_id} died: {describe(report)}"
+        sentence = describe(report)
         log.warning("engine %s.%s ended: %s", engine_id, incarnation, report.sentence)
         if engine.state == "live":
             self._loop.call_later(
@@ -286,7 +289,7 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
             log.warning("engine %s did not come up: %s", engine.id, reason)
-            self._lose(engine, f"engine {engine.id} did not start: {reason}")
+            self._lose(engine, f"it did not start: {reason}")
             await self._remove(engine)
         else:
             self._welcome(engine, engine.joined)

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.errors import ClusterError, ProtocolError
+from ipyviews.errors import ClusterError
 from ipyviews.launching import bootstrap
 
 if TYPE_CHECKING:
@@ -104,16 +104,13 @@ class Joining:
 
     async def _extend(self, language: str) -> Joined:
         """Load the extension, by source where it is not installed, and reach its channel."""
-        report = None
         for request in (bootstrap.probe_request, bootstrap.source_request):
-            reply = await self._ask("execute_request", request(), STEP_LIMIT_S)
-            try:
-                report = bootstrap.read_report(reply)
+            reply = await self._ask("execute_request", request(self._link.name), STEP_LIMIT_S)
+            if (report := bootstrap.read_report(reply)) is not None:
                 break
-            except ProtocolError as error:
-                remark = str(error)
-                log.info("engine %s: %s", self._link.name, remark)
-        if report is None:
+            log.info("engine %s: %s", self._link.name, bootstrap.refusal(reply))
+        else:
+            remark = f"it takes no calls, only cells: {bootstrap.refusal(reply)}"
             return Joined(language, None, None, can_apply=False, remark=remark)
         self._links.connect(self._link, "apply", report.apply_url)
         await self._ask("ping_request", {}, STEP_LIMIT_S, channel="apply")

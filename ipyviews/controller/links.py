@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ipyviews.errors import ClusterError, ProtocolError
 from ipyviews.ids import routing_id
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ipyviews.ids import EngineId
+    from ipyviews.launching.kernels import LaunchedKernel
     from ipyviews.protocol.wire import Frame, Message
     from ipyviews.transport.base import EnginePort, SubPort, Transport
 
@@ -30,21 +31,12 @@ log = logging.getLogger(__name__)
 CHANNELS = ("shell", "control", "apply")
 
 
-class Kernel(Protocol):
-    """What is used of `ipyviews.launching.kernels.LaunchedKernel`."""
-
-    @property
-    def info(self) -> Mapping[str, Any]: ...
-    @property
-    def interrupt_mode(self) -> str: ...
-    def url(self, channel: str, /) -> str: ...
-    async def interrupt(self) -> None: ...
-
-
 class Link:
     """One life of one engine, from the connection to its kernel until its end."""
 
-    def __init__(self, engine: EngineId, incarnation: int, kernel: Kernel, life: str) -> None:
+    def __init__(
+        self, engine: EngineId, incarnation: int, kernel: LaunchedKernel, life: str
+    ) -> None:
         key = kernel.info["key"]
         self.engine = engine
         self.incarnation = incarnation

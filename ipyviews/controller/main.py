@@ -7,10 +7,10 @@ an agent, started by hand, is ended by SIGTERM.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -18,21 +18,16 @@ from typing import TYPE_CHECKING
 
 from ipyviews.controller.config import read_config
 from ipyviews.controller.driver import Driver
-from ipyviews.errors import IPyViewsError
+from ipyviews.errors import ClusterError, IPyViewsError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.rundir import remove_folder, write_private
-from ipyviews.transport.zeromq import ZmqTransport
+from ipyviews.transport.zeromq import ZmqTransport, raise_file_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ipyviews.controller.config import Config
-
-log = logging.getLogger(__name__)
-
-#: Connections need a descriptor at each end, about six for an engine. [count]
-DESCRIPTORS = 65_536
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,9 +40,98 @@ def main(arguments: Sequence[str]) -> int:
         _start_log(config.folder)
         # A handler, not SIG_IGN: kernels started from here must not inherit it.
         signal.signal(signal.SIGINT, lambda _signal, _frame: None)
-        _raise_descriptor_limit()
+        raise_file_limit()
         asyncio.run(serve(config))
     except IPyViewsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+async def serve(config: Config) -> None:
+    """Run a cluster from its start to its end."""
+    loop = asyncio.get_running_loop()
+    agent_socket = config.folder / "agent.sock"
+    has_agent = agent_socket.exists()
+    driver = Driver(
+        config,
+        ZmqTransport(loop),
+        lambda exited: KernelLauncher(
+            config.folder, agent_socket if config.agent and has_agent else None, exited
+        ),
+    )
+    loop.add_signal_handler(signal.SIGTERM, driver.end, "the controller was told to end")
+    info = json.dumps(driver.connection_info(os.getpid()))
+    write_private(config.folder / "cluster.json", info)
+    agent = Agent(driver, agent_socket) if has_agent else None
+    try:
+        driver.fleet.start(config.n)
+        if agent is not None:
+            await agent.ready()
+        why = await driver.ended
+    except BaseException:
+        await driver.close("the controller failed", politely=False)
+        raise
+    is_orphan = agent is not None and agent.is_gone
+    await driver.close(why, politely=not is_orphan)
+    if is_orphan:
+        remove_folder(config.folder)
+    elif agent is not None:
+        await agent.close()
+
+
+class Agent:
+    """What the controller tells its agent, and hears from it.
+
+    Parameters
+    ----------
+    driver
+        Ends with the agent.
+    path
+        The agent's socket.
+    """
+
+    def __init__(self, driver: Driver, path: Path) -> None:
+        self.is_gone = False
+        self._driver = driver
+        self._link = AgentLink(path, self._pushed, self._closed)
+        self._asking: set[asyncio.Task[None]] = set()
+        driver.clients.on_count = lambda n: self._tell("clients", n=n)
+
+    async def ready(self) -> None:
+        """Say that clients may come."""
+        await self._link.ask("ready")
+
+    async def close(self) -> None:
+        """Disconnect."""
+        for task in list(self._asking):
+            task.cancel()
+        await self._link.close()
+
+    def _tell(self, op: str, **fields: object) -> None:
+        async def tell() -> None:
+            # An agent that is gone says so by `_closed`.
+            with contextlib.suppress(ClusterError):
+                await self._link.ask(op, **fields)
+
+        task = asyncio.get_running_loop().create_task(tell())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def _pushed(self, message: dict[str, object]) -> None:
+        if message.get("push") == "end":
+            self._driver.end(str(message.get("reason") or "the cluster was stopped"))
+        elif message.get("push") == "owner":
+            self._driver.clients.probe(everybody=True)
+
+    def _closed(self) -> None:
+        self.is_gone = True
+        self._driver.end("the agent of the cluster has died")
+
+
+def _start_log(folder: Path) -> None:
+    path = folder / "controller.log"
+    path.touch(mode=0o600)
+    logging.basicConfig(
+        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from ipyviews.core.events import Event, Status
     from ipyviews.core.state import ControllerState
     from ipyviews.ids import Attempt
-    from ipyviews.protocol.wire import Message
-
-#: The first and the longest pause before an interrupt that hit nothing is sent again [s].
-INTERRUPT_AGAIN_S = (0.05, 1.0)
 
 #: The error a client raises for each verdict that is not the engine's own reply.
 ENAMES = {
@@ -139,33 +135,19 @@ class Performer:
         if kind is Kind.APPLY and link.foreign_loop:
             self._nudge(link)
 
-    def interrupt(self, attempt: Attempt, kind: Kind, pause_s: float = 0.0) -> None:
+    def interrupt(self, attempt: Attempt, kind: Kind) -> None:
         """Stop an attempt if it still runs, and nothing else."""
         link = self.fleet.link(attempt.engine, attempt.incarnation)
         if link is None or not self.gate.is_running(attempt):
             return
         if link.can_apply:
             content = {"attempt": attempt.msg_id, "kind": kind}
-            _, answer = self.links.request(link, "apply", "interrupt_request", content)
-            pause_s = pause_s or INTERRUPT_AGAIN_S[0]
-            answer.add_done_callback(
-                lambda done: self._interrupt_answered(done, attempt, kind, pause_s)
-            )
+            self.links.request(link, "apply", "interrupt_request", content)
         elif link.kernel.interrupt_mode == "message":
             self.links.request(link, "control", "interrupt_request", {})
             self._nudge(link)
         else:
             self._spawn(self._signal(link))
-
-    def _interrupt_answered(
-        self, answer: asyncio.Future[Message], attempt: Attempt, kind: Kind, pause_s: float
-    ) -> None:
-        """Ask again for an attempt that was sent but had not begun."""
-        if answer.cancelled() or answer.exception() is not None:
-            return
-        if answer.result().read().get("found") is not True:
-            longer_s = min(2 * pause_s, INTERRUPT_AGAIN_S[1])
-            self._loop.call_later(pause_s, self.interrupt, attempt, kind, longer_s)
 
     async def _signal(self, link: Link) -> None:
         await link.kernel.interrupt()

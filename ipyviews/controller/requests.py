@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.performer import error_content
-from ipyviews.core.events import Kind, TaskSubmitted
+from ipyviews.controller.submissions import parse_submission
+from ipyviews.core.events import TaskSubmitted
 from ipyviews.errors import IPyViewsError, UsageError
 from ipyviews.ids import RequestId, task_id
-from ipyviews.protocol.messages import parse_submission
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
 
     from ipyviews.controller.clients import Clients
-    from ipyviews.core.events import Event
+    from ipyviews.controller.submissions import Submission
+    from ipyviews.core.events import Event, Kind
     from ipyviews.ids import ClientId, EngineId, TaskId
-    from ipyviews.protocol.messages import Submission
     from ipyviews.protocol.wire import Frame, Message
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,125 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PendingTask:
-    """A task that is not final: where its frames are and who asked."""
+    """A task that is not final: who asked, and where its frames are."""
 
     client: ClientId
-    kind: Kind
-    #: The engine of a direct task.
-    engine: EngineId | None
-    request: Submission
+    submission: Submission
     index: int
+
+    @property
+    def kind(self) -> Kind:
+        """Which channel it needs."""
+        return self.submission.kind
+
+    @property
+    def engine(self) -> EngineId | None:
+        """The engine of a direct task."""
+        targets = self.submission.choice.targets
+        return None if targets is None else targets[self.index]
+
+    def frames(self) -> tuple[Frame, Sequence[Frame]]:
+        """Return content and buffers for an engine."""
+        return self.submission.cut(self.index)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the metadata of an ``apply_request`` for an engine."""
+        return {"ipyviews": {"client": self.client, **self.submission.ours}}
+
+
+class Store:
+    """The frames of all tasks that are not final."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[TaskId, PendingTask] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, task: object) -> bool:
+        return task in self._tasks
+
+    def put(self, task: TaskId, pending: PendingTask) -> None:
+        """Keep a task's frames."""
+        self._tasks[task] = pending
+
+    def get(self, task: TaskId) -> PendingTask:
+        """Return what is kept of a task that is not final."""
+        return self._tasks[task]
+
+    def forget(self, task: TaskId) -> None:
+        """Drop a task's frames."""
+        del self._tasks[task]
+
+
+class Requests:
+    """The shell channel's requests.
+
+    Parameters
+    ----------
+    store
+        Where frames are kept.
+    clients
+        Who may ask, and where refusals go.
+    feed
+        Takes events for the core.
+    counters
+        Counts for the status reply.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clients: Clients,
+        feed: Callable[[Event], object],
+        counters: Counter[str],
+    ) -> None:
+        self._store = store
+        self._clients = clients
+        self._feed = feed
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+
+    def handle(self, client: ClientId, message: Message) -> None:
+        """Turn one request into tasks, or answer what is wrong with it."""
+        try:
+            submission = self._check(client, message)
+        except IPyViewsError as error:
+            self._counters["refused"] += 1
+            log.warning("refused a %s of client %s: %s", message.msg_type[:80], client, error)
+            msg_type = message.msg_type[:80].removesuffix("_request") + "_reply"
+            content = error_content(type(error).__name__, str(error))
+            self._clients.refuse(client, msg_type, content, message.msg_id)
+        else:
+            self._submit(client, RequestId(message.msg_id), submission)
+
+    def _check(self, client: ClientId, message: Message) -> Submission:
+        if not self._clients.heard(client):
+            raise UsageError("say hello_request first: the controller does not know this session")
+        request = message.msg_id
+        # The name of an attempt is taken apart at its slashes.
+        if not request.startswith(f"{client}-") or "/" in request or len(request) > 200:
+            raise UsageError("the msg_id of a request must be <session>-<number>")
+        if task_id(request, 0) in self._store:
+            raise UsageError(f"there is a request {request} already")
+        return parse_submission(message)
+
+    def _submit(self, client: ClientId, request: RequestId, submission: Submission) -> None:
+        choice = submission.choice
+        for index in range(submission.tasks):
+            task = task_id(request, index)
+            pending = PendingTask(client, submission, index)
+            self._store.put(task, pending)
+            event = TaskSubmitted(
+                self._loop.time(),
+                task,
+                client,
+                request,
+                submission.kind,
+                engine=pending.engine,
+                allowed=choice.allowed,
+                retries=choice.retries,
+                reruns=choice.reruns,
+                timeout_s=choice.timeout_s,
+            )
+            self._feed(event)

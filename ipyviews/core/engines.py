@@ -63,11 +63,6 @@ class Engine(Home):
         """Whether it is there."""
         return self.state is EngineState.LIVE
 
-    @property
-    def queued(self) -> int:
-        """Number of direct tasks queued for it. [count]"""
-        return sum(map(len, self.lanes.values()))
-
     def may_ever_run(self, kind: Kind) -> bool:
         """Whether it runs tasks of this kind, now or once it has joined."""
         if self.state is EngineState.LOST:

@@ -73,6 +73,10 @@ class Pools:
         yield from self._any.values()
         yield from self._limited.values()
 
+    def present(self) -> Mapping[EngineId, Engine]:
+        """All engines that are not lost: every engine takes cells."""
+        return self._any[Kind.EXECUTE].members
+
     def get(
         self,
         kind: Kind,

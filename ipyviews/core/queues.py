@@ -100,7 +100,7 @@ class Home:
     @property
     def is_open(self) -> bool:
         """Whether its tasks are ready, not waiting for an engine to come up."""
-        raise NotImplementedError
+        return False
 
     def put(self, task: Task) -> None:
         """Queue a task."""
@@ -109,6 +109,7 @@ class Home:
         if lane is None:
             lane = self.lanes[client] = client.lanes[self] = Lane()
         lane.put(task)
+        task.queued = True
         client.queued += 1
 
     def take(self, task: Task) -> None:
@@ -116,12 +117,14 @@ class Home:
         client = task.client
         lane = self.lanes[client]
         lane.take(task)
+        task.queued = False
         client.queued -= 1
         if not lane:
             del self.lanes[client], client.lanes[self]
 
-    def queue(self) -> list[Task]:
-        """List all queued tasks, client by client."""
+    @property
+    def queued(self) -> list[Task]:
+        """All queued tasks, client by client."""
         return [task for lane in self.lanes.values() for task in lane]
 
     def has_work(self) -> bool:

@@ -13,6 +13,7 @@ reply, because
 from __future__ import annotations
 
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, assert_never
 
 from ipyviews.core.clients import Clients
@@ -33,17 +34,19 @@ from ipyviews.core.events import (
     Woke,
 )
 from ipyviews.core.placement import Pool, Pools
-from ipyviews.core.queues import Queue
+from ipyviews.core.queues import Home, Queue
 from ipyviews.core.tasks import Story, Task, TaskState
 from ipyviews.ids import Attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ipyviews.core.effects import Effect
     from ipyviews.core.events import Event
-    from ipyviews.core.queues import Home
     from ipyviews.ids import EngineId, TaskId
+
+#: Engines named in one sentence.
+MOST_NAMES = 16
 
 
 class ControllerState:
@@ -103,7 +106,8 @@ class ControllerState:
             A rule of the scheduler itself is broken; carries the task's story.
         """
         self._now = event.now
-        self._effects = effects = []
+        effects: list[Effect] = []
+        self._effects = effects
         self._handle(event)
         if self.deadlines:
             self._set_alarm()
@@ -144,6 +148,7 @@ class ControllerState:
         if event.task in self.tasks:
             return
         self._submitted += 1
+        home = self._home(event)
         task = self.tasks[event.task] = Task(
             event.task,
             self.clients.get(event.client),
@@ -152,30 +157,36 @@ class ControllerState:
             order=self._submitted,
             retries=event.retries,
             reruns=event.reruns,
-            deadline=None if event.timeout_s is None else event.now + event.timeout_s,
+            deadline=inf if event.timeout_s is None else event.now + event.timeout_s,
+            home=home,
         )
-        if event.engine is None:
-            self._admit_to_pool(task, event.allowed)
+        if isinstance(home, Pool):
+            home.unfinished += 1
+        if refusal := self._refusal(event, home):
+            self._finish(task, *refusal)
         else:
-            self._admit_to_engine(task, event.engine)
-
-    def _admit_to_engine(self, task: Task, name: EngineId) -> None:
-        engine = self.engines.get(name)
-        if engine is None or engine.state is EngineState.LOST:
-            self._finish(task, Verdict.UNKNOWN_ENGINE, self._no_engine(name))
-        elif not engine.may_ever_run(task.kind):
-            self._finish(task, Verdict.UNKNOWN_ENGINE, _no_apply(name))
-        else:
-            task.home = engine
             self._enqueue(task)
 
-    def _admit_to_pool(self, task: Task, allowed: frozenset[EngineId] | None) -> None:
-        pool = self.pools.get(task.kind, allowed, self.engines)
-        task.home = pool
-        pool.unfinished += 1
-        self._enqueue(task)
-        if not pool.members:
-            self._give_up([pool])
+    def _home(self, event: TaskSubmitted) -> Home:
+        if event.engine is None:
+            return self.pools.get(event.kind, event.allowed, self.engines)
+        return self.engines.get(event.engine) or Home()
+
+    def _refusal(self, event: TaskSubmitted, home: Home) -> tuple[Verdict, str] | None:
+        if isinstance(home, Pool):
+            return None if home.members else (Verdict.NO_ENGINES, _no_engines(home))
+        if not isinstance(home, Engine) or home.state is EngineState.LOST:
+            return Verdict.UNKNOWN_ENGINE, self._no_engine(event, home)
+        if not home.may_ever_run(event.kind):
+            return Verdict.UNKNOWN_ENGINE, _no_apply(home)
+        return None
+
+    def _no_engine(self, event: TaskSubmitted, home: Home) -> str:
+        present = _names(self.pools.present())
+        what = f"there is no engine {event.engine}"
+        if isinstance(home, Engine):
+            what = f"engine {event.engine} is gone ({home.reason})"
+        return f"{what}; {f'engines: {present}' if present else 'there are no engines'}"
 
     def _task_replied(self, event: TaskReplied) -> None:
         attempt, status = event.attempt, event.status
@@ -184,7 +195,7 @@ class ControllerState:
             return
         engine = self.engines[attempt.engine]
         self._stop(task, engine, status.value)
-        if status is Status.ERROR and task.retries and not self._is_unwanted(task):
+        if status is Status.ERROR and task.retries and not task.is_unwanted:
             task.retries -= 1
             self._enqueue(task)
         else:
@@ -205,7 +216,7 @@ class ControllerState:
             task = self.tasks.get(name)
             if task is None or task.client.id != event.client or task.cancelled:
                 continue
-            if task.is_queued:
+            if task.queued:
                 self._finish(task, Verdict.CANCELLED, "cancelled before it started")
             elif task.attempt is not None:
                 task.cancelled = True
@@ -233,11 +244,11 @@ class ControllerState:
         engine.state = EngineState.LIVE
         engine.incarnation = event.incarnation
         engine.can_apply = event.can_apply
-        for task in engine.queue():
+        for task in engine.queued:
             if engine.may_ever_run(task.kind):
                 self._move(task, TaskState.READY)
             else:
-                self._finish(task, Verdict.UNKNOWN_ENGINE, _no_apply(engine.id))
+                self._finish(task, Verdict.UNKNOWN_ENGINE, _no_apply(engine))
         self._give_up(self.pools.enrol(engine))
         self._fill(engine)
 
@@ -269,7 +280,7 @@ class ControllerState:
         for position, task in enumerate(list(engine.running.values())):
             # Which of several had started is not known; only the first certainly had.
             self._lose_run(task, engine, guilty=self_inflicted and position == 0)
-        for task in engine.queue():
+        for task in engine.queued:
             if not restarting:
                 sentence = f"engine {engine.id} was lost before task {task.id} started: {reason}"
                 self._finish(task, Verdict.ENGINE_LOST, sentence)
@@ -283,7 +294,7 @@ class ControllerState:
         what = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
         if task.cancelled:
             self._finish(task, Verdict.CANCELLED, f"cancelled; {what}")
-        elif pool is None or guilty or not task.reruns or self._is_unwanted(task):
+        elif pool is None or guilty or not task.reruns or task.is_unwanted:
             self._finish(task, Verdict.ENGINE_LOST, what)
         elif not pool.members:
             self._finish(task, Verdict.ENGINE_LOST, f"{what}; no engine is left to run it again")
@@ -293,8 +304,8 @@ class ControllerState:
 
     def _give_up(self, pools: Iterable[Pool]) -> None:
         for pool in pools:
-            for task in pool.queue():
-                self._finish(task, Verdict.NO_ENGINES, self._no_engine_for(pool))
+            for task in pool.queued:
+                self._finish(task, Verdict.NO_ENGINES, _no_engines(pool))
 
     # -- clients and time ----------------------------------------------------------------------
 
@@ -323,13 +334,13 @@ class ControllerState:
             self.alarms.pop()
         while self.deadlines:
             task = self.deadlines.first()
-            if task.deadline is None or task.deadline > self._now:
+            if task.deadline > self._now:
                 return
             self._finish(task, Verdict.TIMEOUT, f"task {task.id} was not started in time")
 
     def _set_alarm(self) -> None:
         deadline = self.deadlines.first().deadline
-        if deadline is not None and (not self.alarms or deadline < self.alarms[-1]):
+        if not self.alarms or deadline < self.alarms[-1]:
             self.alarms.append(deadline)
             self._effects.append(WakeAt(deadline))
 
@@ -343,7 +354,7 @@ class ControllerState:
         if not task.client.queued:
             self.clients.enter(task.client)
         home.put(task)
-        if task.deadline is not None and task.attempt is None:
+        if task.is_timed:
             self.deadlines.push((task.deadline, task.order), task)
         if home.is_open:
             self._move(task, TaskState.READY)
@@ -351,7 +362,7 @@ class ControllerState:
 
     def _dequeue(self, task: Task) -> None:
         task.home.take(task)
-        if task.deadline is not None and task.attempt is None:
+        if task.is_timed:
             self.deadlines.remove((task.deadline, task.order))
 
     def _place(self, home: Home) -> None:
@@ -386,13 +397,12 @@ class ControllerState:
     def _stop(self, task: Task, engine: Engine, outcome: str) -> None:
         """End a run; the task must be queued again or finished next."""
         del engine.running[task.id]
-        incarnation = engine.incarnation if task.attempt is None else task.attempt.incarnation
-        task.runs += (Run(engine.id, incarnation, task.started, self._now, outcome),)
+        task.runs += (Run(engine.id, engine.incarnation, task.started, self._now, outcome),)
         self.clients.settle(task, self._now - task.started)
 
     def _finish(self, task: Task, verdict: Verdict, reason: str = "") -> None:
         """Give a task its one reply."""
-        if task.is_queued:
+        if task.queued:
             self._dequeue(task)
         self._move(task, TaskState.DONE)
         del self.tasks[task.id]
@@ -402,3 +412,35 @@ class ControllerState:
             Reply(task.id, task.client.id, verdict, task.attempt, reason, task.runs)
         )
         self._effects.append(Forget(task.id))
+
+
+def _next_in_turn(engine: Engine) -> Task | None:
+    """Find the task to run next on an engine: the least served client's first."""
+    best: Task | None = None
+    for home in (engine, *engine.pools):
+        for client, lane in home.lanes.items():
+            if client.stalled:
+                continue
+            task = lane.first()
+            if best is None or _rank(task) < _rank(best):
+                best = task
+    return best
+
+
+def _rank(task: Task) -> tuple[float, int, int]:
+    return task.client.used_s, task.client.served, task.order
+
+
+def _no_apply(engine: Engine) -> str:
+    return f"engine {engine.id} runs a kernel without apply; use execute"
+
+
+def _no_engines(pool: Pool) -> str:
+    limit = "" if pool.allowed is None else f" on engine {_names(sorted(pool.allowed))}"
+    return f"no engine is there, or coming, to run this {pool.kind} task{limit}"
+
+
+def _names(engines: Collection[EngineId]) -> str:
+    names = ", ".join(str(name) for name in islice(engines, MOST_NAMES))
+    more = len(engines) - MOST_NAMES
+    return f"{names} and {more} more" if more > 0 else names

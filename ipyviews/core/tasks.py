@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,11 +55,13 @@ class Task:
     retries: int
     #: Runs left after losing the engine; not used for direct tasks. [count]
     reruns: int
-    #: When it must have started, or None. [s]
-    deadline: float | None
+    #: When it must have started; infinite without a limit. [s]
+    deadline: float
+    #: Where it queues: an engine, or a pool of them.
+    home: Home
+    #: Whether it is in that queue now.
+    queued: bool = False
     state: TaskState = TaskState.WAITING
-    #: Where it queues: an engine or a pool of them; None until it is admitted.
-    home: Home | None = None
     #: The attempt that runs, else the last one.
     attempt: Attempt | None = None
     #: When that attempt was dispatched. [s]
@@ -70,9 +73,14 @@ class Task:
     cancelled: bool = False
 
     @property
-    def is_queued(self) -> bool:
-        """Whether it is in the queue of its home."""
-        return self.home is not None and self.state in (TaskState.WAITING, TaskState.READY)
+    def is_timed(self) -> bool:
+        """Whether it may yet wait too long: once started, it has all the time it needs."""
+        return self.deadline < inf and self.attempt is None
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether nobody wants it to run again."""
+        return self.cancelled or self.client.gone
 
 
 class Story:

@@ -48,7 +48,7 @@ def join(name: str) -> str:
     """
     from IPython import get_ipython  # noqa: PLC0415
 
-    shell: Any = get_ipython()  # type: ignore[no-untyped-call]
+    shell: Any = get_ipython()
     shell.extension_manager.load_extension(__name__)
     if _loaded is None:
         raise RuntimeError("the engine extension did not load")

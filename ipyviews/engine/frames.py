@@ -26,7 +26,7 @@ DELIMITER = b"<IDS|MSG>"
 SIGNED_BUFFER_LIMIT = 65_536
 
 
-class BadMessage(ValueError):  # noqa: N818 - reads as what it is where it is caught
+class BadMessage(ValueError):
     """Frames that are not a message signed with our key."""
 
 
@@ -54,10 +54,11 @@ def split(frames: Sequence[Any]) -> tuple[list[bytes], bytes, list[Any], list[An
     BadMessage
         If the delimiter is missing or fewer than five frames follow it.
     """
-    for position, frame in enumerate(frames[:16]):
-        if bytes(frame[: len(DELIMITER) + 1]) == DELIMITER:
-            break
-    else:
+    found = (
+        i for i, frame in enumerate(frames[:16]) if bytes(frame[: len(DELIMITER) + 1]) == DELIMITER
+    )
+    position = next(found, None)
+    if position is None:
         raise BadMessage("no delimiter")
     if len(frames) < position + 6:
         raise BadMessage("too few frames")

@@ -34,7 +34,7 @@ HERE = __name__.rpartition(".")[0]
 _ABSENT = object()
 
 
-class NameClash(RuntimeError):  # noqa: N818 - reads as what it is
+class NameClash(RuntimeError):
     """Two clients sent different code under one name."""
 
 
@@ -131,7 +131,7 @@ def fill_function(scope: Scope, function: types.FunctionType, state: dict[str, A
         setattr(function, name, value)
     function.__dict__.update(state["dict"])
     for module in state["submodules"]:
-        importlib.import_module(module)
+        _import(module)
     for name, module in state["modules"].items():
         scope.inject(name, _module_for(scope, name, module))
     for name, value in state["code"].items():
@@ -145,13 +145,28 @@ def _module_for(scope: Scope, name: str, module: str) -> Any:
     present = scope.names.get(name, _ABSENT)
     if present is not _ABSENT and present is not scope.injected.get(name, (_ABSENT, ""))[0]:
         return present
-    return importlib.import_module(module)
+    return _import(module)
+
+
+def _import(module: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise _not_here(error) from None
+
+
+def _not_here(error: ModuleNotFoundError) -> ModuleNotFoundError:
+    return ModuleNotFoundError(
+        f"{error.msg}: what was sent needs it, and it cannot be imported here. Install it here, or "
+        "define the function in the notebook",
+        name=error.name,
+    )
 
 
 def _remember_source(file: str, first: int, lines: list[str]) -> None:
     """Let tracebacks show the lines of a notebook cell that is not here."""
     entry = linecache.cache.get(file)
-    known = list(entry[2]) if entry is not None and len(entry) == 4 else []  # noqa: PLR2004
+    known = list(entry[2]) if entry is not None and len(entry) == 4 else []
     known += ["\n"] * (first - 1 + len(lines) - len(known))
     known[first - 1 : first - 1 + len(lines)] = lines
     linecache.cache[file] = (sum(map(len, known)), None, known, file)
@@ -202,11 +217,7 @@ class Unpickler(pickle.Unpickler):
         try:
             return super().find_class(module_name, global_name)
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"{error.msg}: what was sent needs it, and it cannot be imported here. Install it "
-                "here, or define the function in the notebook",
-                name=error.name,
-            ) from None
+            raise _not_here(error) from None
 
 
 def _relocate(module: str, names: tuple[str, str], package: str) -> str | None:
@@ -250,11 +261,12 @@ def explain_missing(error: NameError, names: MutableMapping[str, Any]) -> None:
     while trace.tb_next is not None:
         trace = trace.tb_next
     if trace.tb_frame.f_globals is names and name not in names and not hasattr(builtins, name):
-        error.args = (
+        sentence = (
             f"name '{name}' is not defined on this engine. Plain data does not travel with a "
             f"function: send it first with view['{name}'] = {name}, or "
-            f"view.push(dict({name}={name}))",
+            f"view.push(dict({name}={name}))"
         )
+        error.args = (sentence,)
 
 
 def implementation() -> str:

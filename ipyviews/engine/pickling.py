@@ -13,7 +13,6 @@ import linecache
 import pickle
 import sys
 import types
-import typing
 import weakref
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
@@ -29,8 +28,9 @@ OUT_OF_BAND_LIMIT = 8192
 #: At most this many source lines of a function travel with it, for tracebacks.
 SOURCE_LIMIT = 400
 
-#: Without a reduced form: exact types whose pickles cannot refer to anything.
+#: Exact types whose pickles cannot refer to code, and containers of them up to this length.
 PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+PLAIN_LENGTH = 16
 
 #: Classes this process sent by value: what comes back under their identity is not a new version.
 sent_classes: weakref.WeakSet[type] = weakref.WeakSet()
@@ -137,7 +137,7 @@ class Reducers:
             self.by_value = True
         reduced = cast("Any", super()).reducer_override(value)
         # Only a class by value is reduced to all six parts.
-        if isinstance(value, type) and reduced is not NotImplemented and len(reduced) == 6:  # noqa: PLR2004
+        if isinstance(value, type) and reduced is not NotImplemented and len(reduced) == 6:
             self.by_value = True
             sent_classes.add(value)
         return reduced
@@ -201,8 +201,27 @@ def pickler_class() -> Any:
     return type("Pickler", (Reducers, names.cloudpickle().Pickler), {})
 
 
-def dumps(value: Any) -> tuple[bytes, list[memoryview], bool]:
+def is_plain(value: Any, depth: int = 4) -> bool:
+    """Tell, at little cost, whether the stock pickler will do."""
+    kind = type(value)
+    if kind in PLAIN:
+        return True
+    if not depth or kind not in (tuple, list, dict) or len(value) > PLAIN_LENGTH:
+        return False
+    if kind is dict and not all(is_plain(key, depth - 1) for key in value):
+        return False
+    return all(is_plain(item, depth - 1) for item in (value.values() if kind is dict else value))
+
+
+def dumps(value: Any, *, in_band: bool = False) -> tuple[bytes, list[memoryview], bool]:
     """Pickle a value.
+
+    Parameters
+    ----------
+    value
+        Anything.
+    in_band
+        Keep large buffers in the pickle, too.
 
     Returns
     -------
@@ -212,7 +231,7 @@ def dumps(value: Any) -> tuple[bytes, list[memoryview], bool]:
     by_value : bool
         True when only the same Python minor version can load it.
     """
-    if type(value) in PLAIN:
+    if is_plain(value):
         return pickle.dumps(value, 5), [], False
     buffers: list[memoryview] = []
 
@@ -224,6 +243,6 @@ def dumps(value: Any) -> tuple[bytes, list[memoryview], bool]:
         return False
 
     file = BytesIO()
-    pickler = pickler_class()(file, 5, keep_in_band)
+    pickler = pickler_class()(file, 5, None if in_band else keep_in_band)
     pickler.dump(value)
     return file.getvalue(), buffers, pickler.by_value

@@ -79,6 +79,6 @@ def join(sources: Mapping[str, str], package: str, version: str, name: str) -> s
 def _unload(extension: str) -> None:
     from IPython import get_ipython  # noqa: PLC0415 - clients read this file without IPython
 
-    shell: Any = get_ipython()  # type: ignore[no-untyped-call]
+    shell: Any = get_ipython()
     if extension in shell.extension_manager.loaded:
         shell.extension_manager.unload_extension(extension)

@@ -6,16 +6,17 @@ ipyviews and on other Python versions.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 
 def _namespace() -> dict[str, Any]:
     from IPython import get_ipython  # noqa: PLC0415 - clients import this without IPython
 
-    shell: Any = get_ipython()  # type: ignore[no-untyped-call]
+    shell: Any = get_ipython()
     names: dict[str, Any] = shell.user_ns
     return names
 
@@ -64,6 +65,26 @@ def pull(expressions: str | Sequence[str]) -> Any:
     if isinstance(expressions, str):
         return evaluate(expressions, names)
     return [evaluate(expression, names) for expression in expressions]
+
+
+def map_items(function: Callable[..., Any], *sequences: Sequence[Any]) -> Any:
+    """Call a function for each item of the sequences, which are one engine's part of a map.
+
+    Returns
+    -------
+    list
+        Its values, as many as the shortest sequence has items; awaitable if it is async.
+    """
+    calls = zip(*sequences, strict=False)
+    if inspect.iscoroutinefunction(function):
+        return _await_each(function, calls)
+    return [function(*items) for items in calls]
+
+
+async def _await_each(
+    function: Callable[..., Awaitable[Any]], calls: Iterable[tuple[Any, ...]]
+) -> list[Any]:
+    return [await function(*items) for items in calls]
 
 
 def evaluate(expression: str, names: dict[str, Any]) -> Any:

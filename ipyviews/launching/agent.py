@@ -12,11 +12,11 @@ op          fields                                   answer
 =========== ======================================== ==========================================
 ``start``   ``kernel`` (any name), ``argv``,          ``pid, way`` ("fork" or "exec"), ``why`` (not
             ``env`` (whole), ``cwd`` (or null)        forked; null)
-``signal``  ``pid, signal`` (number)                  – (to the process group; a gone one is fine)
-``list``    –                                         ``kernels: [{kernel, pid, way, started, cwd}]``
-``clients`` ``n`` connected to the controller         –
-``ready``   – (the controller: sockets are bound)     –
-``end``     ``reason`` (optional)                     – (the cluster ends)
+``signal``  ``pid, signal`` (number)                  - (to the process group; a gone one is fine)
+``list``    -                                         ``kernels: [{kernel, pid, way, …}]``
+``clients`` ``n`` connected to the controller         -
+``ready``   - (the controller: sockets are bound)     -
+``end``     ``reason`` (optional)                     - (the cluster ends)
 =========== ======================================== ==========================================
 
 It pushes to all who are connected:
@@ -25,8 +25,8 @@ It pushes to all who are connected:
   "peak_memory_kb"}`` for each kernel that ends;
 * ``{"push": "owner"}`` when the owner of an attached cluster is gone: whoever counts clients
   should look now which of them are still there;
-* ``{"push": "end", "reason"}`` when the cluster ends: the controller shuts its kernels down politely
-  and exits, within 2 s; then come SIGTERM and, 1 s later, SIGKILL for what is left.
+* ``{"push": "end", "reason"}`` when the cluster ends: the controller shuts its kernels down
+  politely and exits, within 2 s; then come SIGTERM and, 1 s later, SIGKILL for what is left.
 
 Lifetimes: an attached cluster's owner holds the other end of stdin. After its end, and while no
 client is connected, the grace runs; then the cluster ends. A detached one has no owner; its idle
@@ -57,8 +57,10 @@ from ipyviews.launching.peer import Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: How long the controller has for a polite end, then everybody after SIGTERM, then after SIGKILL [s].
+#: How long a polite end may take, then the end after SIGTERM, then that after SIGKILL [s].
 POLITE, TERMINATE, KILL = 2.0, 1.0, 2.0
+
+_CONTROLLER = "ipyviews.controller"
 
 
 class Agent:
@@ -131,7 +133,8 @@ class Agent:
     def _do_what_is_due(self) -> None:
         now = time.monotonic()
         for name, (when, action) in list(self._timers.items()):
-            if when <= now and self._timers.pop(name, None):
+            if when <= now and name in self._timers:
+                del self._timers[name]
                 action()
 
     def _after(self, seconds: float, name: str, action: Callable[[], None]) -> None:
@@ -236,9 +239,8 @@ class Agent:
         return child
 
     def _start_controller(self) -> None:
-        argv = self._config.get("controller") or [
-            sys.executable, "-P", "-m", "ipyviews.controller", str(self._folder),
-        ]  # fmt: skip
+        program = self._config.get("controller") or [sys.executable, "-P", "-m", _CONTROLLER]
+        argv = [*program, str(self._folder)]
         # It outlives the agent for the moment it takes to clean up.
         order = Order("controller", argv, dict(os.environ), None, dies_with_parent=False)
         self._controller = self._start(order, fork=False, umask=0o077, log=2).pid
@@ -350,9 +352,9 @@ class Agent:
         os.dup2(2, 1)
 
     def _log_tail(self) -> str:
-        with open(self._folder / "log", "rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL_SIZE))
-            return log.read().decode("utf-8", "replace")
+        with contextlib.suppress(OSError):
+            return (self._folder / "log").read_bytes()[-TAIL_SIZE:].decode("utf-8", "replace")
+        return ""
 
 
 def main() -> None:
@@ -364,10 +366,11 @@ def main() -> None:
         # The starter waits for this process only; the agent has no parent that must reap it.
         os._exit(0)
     agent = Agent(folder, config, umask)
+    order = None
     try:
         agent.run()
-        return
     except Forked as forked:
-        argv = forked.order.argv
-    del agent
-    become_kernel(argv)
+        order = forked.order
+    if order is not None:
+        del agent
+        become_kernel(order.argv)

@@ -78,11 +78,14 @@ def source_request(name: str) -> dict[str, Any]:
     dict
         Content of an ``execute_request``, about 50 kB.
     """
+    unpacked = (
+        "__import__('json').loads(__import__('zlib').decompress("
+        f"__import__('base64').b85decode('{_packed_sources()}')))"
+    )
+    joined = f"n['join'](s['modules'], {PRIVATE_ENGINE!r}, {VERSION!r}, {name!r})"
     return _request(
-        "(lambda s, n: (exec(s['sent'], n), "
-        f"n['join'](s['modules'], {PRIVATE_ENGINE!r}, {VERSION!r}, {name!r}))[1])"
-        "(__import__('json').loads(__import__('zlib').decompress("
-        f"__import__('base64').b85decode('{_packed_sources()}'))), {{'__name__': '_ipyviews_sent'}})"
+        f"(lambda s, n: (exec(s['sent'], n), {joined})[1])"
+        f"({unpacked}, {{'__name__': '_ipyviews_sent'}})"
     )
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ipyviews.launching.exits import TAIL_SIZE
@@ -80,7 +81,7 @@ class Forked(BaseException):
 
 def complaint(order: Order) -> str | None:
     """Say why a request cannot be fulfilled; None when it can be tried."""
-    if order.cwd is not None and not os.path.isdir(order.cwd):
+    if order.cwd is not None and not Path(order.cwd).is_dir():
         return f"the folder {order.cwd} does not exist."
     if not order.argv or shutil.which(order.argv[0], path=order.env.get("PATH")) is None:
         return f"the program {order.argv[:1]} cannot be run."
@@ -164,6 +165,6 @@ def _reset_signals() -> None:
 
 
 def _exec(order: Order) -> NoReturn:
-    # Python ignores it, and what is ignored stays so across exec; other programs expect the default.
+    # Python ignores it, and that lasts across exec; other programs expect the default.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.execvpe(order.argv[0], order.argv, os.environ)
+    os.execvpe(order.argv[0], order.argv, os.environ)  # noqa: S606 - no shell is wanted

@@ -11,7 +11,7 @@ import zmq
 from ipykernel.kernelapp import IPKernelApp
 
 
-class EngineApp(IPKernelApp):  # type: ignore[misc]  # ipykernel has no type information
+class EngineApp(IPKernelApp):
     """`IPKernelApp` whose iopub never drops a message.
 
     With the stock limit of 1,000 a busy machine loses lines and idle markers even when the reader
@@ -21,4 +21,5 @@ class EngineApp(IPKernelApp):  # type: ignore[misc]  # ipykernel has no type inf
     def _bind_socket(self, s: Any, port: int) -> Any:
         if s.type in (zmq.XPUB, zmq.PUB):
             s.sndhwm = 0
-        return super()._bind_socket(s, port)
+        bind: Any = super()._bind_socket
+        return bind(s, port)

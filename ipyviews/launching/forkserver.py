@@ -1,7 +1,7 @@
 """The warm image: a process with everything imported that a kernel needs, ready to be forked.
 
-The parent must never make a ZeroMQ context, an event loop or a thread: a fork copies none of them in
-a usable state. `refusal` says why a request must not be forked; such a kernel is started by exec.
+The parent must never make a ZeroMQ context, an event loop or a thread: a fork copies none of them
+in a usable state. `refusal` says why a request must not be forked; such a kernel is executed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pkgutil
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 #: What can be said between the interpreter and ``-m`` without making a difference to a kernel that
 #: is forked: it is about stepping into the standard library with the debugger.
@@ -110,7 +111,7 @@ class WarmImage:
         )
 
     def _changed_variable(self, env: dict[str, str]) -> str | None:
-        prefixes = _READ_AT_START
+        prefixes: tuple[str, ...] = _READ_AT_START
         if any(library in sys.modules for library in _LIBRARIES):
             prefixes += _READ_BY_LIBRARIES
         for name in sorted(env.keys() | self._env.keys()):
@@ -145,7 +146,7 @@ def become_kernel(argv: list[str]) -> None:
     arguments = [*kernel_arguments(argv), f"--IPKernelApp.parent_handle={os.getppid()}"]
     sys.argv = [str(launcher), *arguments]
     sys.orig_argv = list(argv)
-    app = EngineApp.instance()
+    app: Any = EngineApp.instance()
     app.initialize(arguments)
     app.start()
     sys.exit(0)
@@ -168,7 +169,7 @@ def _second_thread(threads: int, tasks: int) -> str | None:
 
 def _count_tasks() -> int:
     try:
-        return len(os.listdir("/proc/self/task"))
+        return sum(1 for _ in Path("/proc/self/task").iterdir())
     except OSError:
         return 1
 

@@ -90,7 +90,7 @@ class AgentLink:
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         self._writer.write(json.dumps({"id": number, "op": op, **fields}).encode() + b"\n")
-        result = await answer
+        result: dict[str, Any] = await answer
         if "error" in result:
             raise ClusterError(result["error"])
         return result
@@ -132,8 +132,8 @@ class AgentLink:
                 # Made here and not by the asker: the exit may be the next line.
                 message["exit"] = asyncio.get_running_loop().create_future()
                 self._exits[message["pid"]] = message["exit"]
-            answer = self._answers.pop(message["id"])
-            if not answer.done():
+            answer = self._answers.pop(message["id"], None)
+            if answer is not None and not answer.done():
                 answer.set_result(message)
             return
         if message["push"] == "exit":

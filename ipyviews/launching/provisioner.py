@@ -23,7 +23,6 @@ from ipyviews.errors import UsageError
 from ipyviews.launching.link import AgentLink
 
 if TYPE_CHECKING:
-
     from jupyter_client.connect import KernelConnectionInfo
 
     from ipyviews.launching.exits import ExitReport
@@ -70,17 +69,17 @@ class AgentProvisioner(KernelProvisionerBase):
         if self.exit is not None and not self.exit.done():
             await self._agent().ask("signal", pid=self.pid, signal=signum)
 
-    async def kill(self, restart: bool = False) -> None:
+    async def kill(self, restart: bool = False) -> None:  # noqa: ARG002 - as in the base class
         """Send SIGKILL."""
         await self.send_signal(signal.SIGKILL)
 
-    async def terminate(self, restart: bool = False) -> None:
+    async def terminate(self, restart: bool = False) -> None:  # noqa: ARG002 - as above
         """Send SIGTERM."""
         await self.send_signal(signal.SIGTERM)
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Write the connection file and make the command."""
-        manager = self.parent
+        manager: Any = self.parent
         extra = kwargs.pop("extra_arguments", [])
         manager.write_connection_file()
         self.connection_info = manager.get_connection_info()

@@ -55,7 +55,7 @@ class ClusterFile:
 
     @property
     def n(self) -> int:
-        """Engines wanted when it was written. [count]"""
+        """Engines wanted when it was written."""
         return int(self.info["ipyviews"]["n"])
 
     @property
@@ -67,7 +67,7 @@ class ClusterFile:
 def base_folder() -> Path:
     """Name the folder that holds this user's run folders; it need not exist."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(runtime) and os.access(runtime, os.W_OK | os.X_OK):
+    if runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK):
         return Path(runtime) / "ipv"
     return Path(f"/tmp/ipv-{os.getuid()}")  # noqa: S108 - checked by `_ensure_private`
 
@@ -85,7 +85,7 @@ def create_folder() -> Path:
     _ensure_private(base)
     folder = base / secrets.token_hex(4)
     _check_length(folder)
-    os.mkdir(folder, 0o700)
+    folder.mkdir(0o700)
     _check_private(folder)
     return folder
 
@@ -130,12 +130,12 @@ def write_private(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(fd, "w", encoding="utf-8") as file:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)
-        os.replace(draft, path)
+        draft.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(draft)
+            draft.unlink()
         raise
 
 
@@ -210,7 +210,7 @@ def _run_folders() -> list[Path]:
     base = base_folder()
     try:
         _check_private(base)
-        folders = [base / name for name in os.listdir(base) if _FOLDER_NAME.fullmatch(name)]
+        folders = [path for path in base.iterdir() if _FOLDER_NAME.fullmatch(path.name)]
         folders = [folder for folder in folders if stat.S_ISDIR(folder.lstat().st_mode)]
         return sorted(folders, key=lambda folder: folder.stat().st_ctime)
     except (OSError, ClusterError):
@@ -246,7 +246,7 @@ def _read_cluster_file(path: Path) -> ClusterFile:
 def _ensure_private(base: Path) -> None:
     # Made private from the start, so that nobody can slip in between mkdir and chmod.
     with contextlib.suppress(FileExistsError):
-        os.mkdir(base, 0o700)
+        base.mkdir(0o700)
     _check_private(base)
 
 
@@ -255,7 +255,9 @@ def _check_private(folder: Path) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise ClusterError(f"{folder} must be a folder, not a link or file; remove it.")
     if status.st_uid != os.getuid():
-        raise ClusterError(f"{folder} belongs to another user; set XDG_RUNTIME_DIR to one of yours.")
+        raise ClusterError(
+            f"{folder} belongs to another user; set XDG_RUNTIME_DIR to one of yours."
+        )
     if status.st_mode & 0o077:
         raise ClusterError(f"others can enter {folder}; run `chmod 700 {folder}`.")
 

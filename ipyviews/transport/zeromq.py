@@ -124,13 +124,13 @@ class ZmqPort:
         self._look_pending = False
         socket, handler = self._socket, self._handler
         end = time.monotonic() + _TURN
-        while handler and not socket.closed and socket.getsockopt(_EVENTS) & _POLLIN:
+        while handler and not socket.closed and _readable(socket):
             if time.monotonic() > end:
                 self._look_soon()
                 return
             try:
                 handler(self._receive())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever a handler does, the port reads on
                 self._report(error)
         self._drained()
 
@@ -152,6 +152,10 @@ class ZmqPort:
         self._loop.call_exception_handler(
             {"message": "a message handler failed; the port reads on", "exception": error}
         )
+
+
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    return bool(int(socket.getsockopt(_EVENTS)) & _POLLIN)
 
 
 def _cheapest(frame: Frame) -> Any:
@@ -191,7 +195,7 @@ class ZmqDealerPort(ZmqPort):
 
     def _look_at_monitor(self) -> None:
         monitor = self._monitor
-        while monitor is not None and monitor.getsockopt(_EVENTS) & _POLLIN:
+        while monitor is not None and _readable(monitor):
             monitor.recv_multipart(_NOBLOCK)
             self._ended = True
         if self._handler is None:
@@ -206,7 +210,7 @@ class ZmqDealerPort(ZmqPort):
         self._ended = False
         try:
             self._on_disconnect()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a handler does, the port reads on
             self._report(error)
 
 

@@ -1,1 +1,21 @@
-"""The IPython magics of ipyviews."""
+"""The IPython magics of ipyviews: ``%px`` and its relatives, bound to any view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipyviews.client import activation
+from ipyviews_magics.default import DefaultView
+from ipyviews_magics.registry import activate, registry_of
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+activation.registrar = activate
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics without suffix, unless a view was activated for them before."""
+    registry = registry_of(shell)
+    if not registry.is_ours("px"):
+        registry.register("", DefaultView())

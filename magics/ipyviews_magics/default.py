@@ -25,7 +25,7 @@ class DefaultView:
         ClusterError
             When several clusters run and none is named "default", or none can be started.
         """
-        if self._view is None or self._view.client.closed:
+        if self._view is None or self._view.client.connection.failure is not None:
             client = _connect() if list_clusters() else _start()
             self._view = client.direct_view("all", block=True)
         return self._view

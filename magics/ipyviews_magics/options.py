@@ -65,24 +65,59 @@ def running_options(magic: Magic) -> Magic:
     """Add the options that ``%%px`` and ``%pxconfig`` share."""
     return _all(
         magic,
-        argument("-b", "--block", dest="block", action="store_const", const=True,
-                 help="wait for the engines"),
-        argument("-a", "--noblock", dest="block", action="store_const", const=False,
-                 help="return an AsyncResult at once"),
+        argument(
+            "-b",
+            "--block",
+            dest="block",
+            action="store_const",
+            const=True,
+            help="wait for the engines",
+        ),
+        argument(
+            "-a",
+            "--noblock",
+            dest="block",
+            action="store_const",
+            const=False,
+            help="return an AsyncResult at once",
+        ),
         argument("-t", "--targets", help="engines to use: all, 0, [0,2], 1:3"),
-        argument("--stream", dest="stream", action="store_const", const=True,
-                 help="show output as it comes"),
-        argument("--no-stream", dest="stream", action="store_const", const=False,
-                 help="show output at the end, in groups"),
-        argument("--verbose", dest="verbose", action="store_const", const=True,
-                 help="say on which engines the code runs"),
-        argument("--no-verbose", dest="verbose", action="store_const", const=False,
-                 help="do not say it"),
-        argument("--progress-after", type=float, metavar="SECONDS",
-                 help="show a progress bar after so long; 0 at once, -1 never"),
-        argument("--signal-on-interrupt", metavar="SIGNAL",
-                 help="what an interrupt here sends to the engines: SIGINT stops this cell only; "
-                      "none lets it run on"),
+        argument(
+            "--stream",
+            dest="stream",
+            action="store_const",
+            const=True,
+            help="show output as it comes",
+        ),
+        argument(
+            "--no-stream",
+            dest="stream",
+            action="store_const",
+            const=False,
+            help="show output at the end, in groups",
+        ),
+        argument(
+            "--verbose",
+            dest="verbose",
+            action="store_const",
+            const=True,
+            help="say on which engines the code runs",
+        ),
+        argument(
+            "--no-verbose", dest="verbose", action="store_const", const=False, help="do not say it"
+        ),
+        argument(
+            "--progress-after",
+            type=float,
+            metavar="SECONDS",
+            help="show a progress bar after so long; 0 at once, -1 never",
+        ),
+        argument(
+            "--signal-on-interrupt",
+            metavar="SIGNAL",
+            help="what an interrupt here sends to the engines: SIGINT stops this cell only; "
+            "none lets it run on",
+        ),
     )
 
 
@@ -90,12 +125,25 @@ def output_options(magic: Magic) -> Magic:
     """Add the options that ``%%px`` and ``%pxresult`` share."""
     return _all(
         magic,
-        argument("--group-outputs", choices=["type", "engine", "order"],
-                 help="how output at the end is grouped"),
-        argument("-e", dest="group_outputs", action="store_const", const="engine",
-                 help="the same as --group-outputs engine"),
-        argument("-r", dest="group_outputs", action="store_const", const="order",
-                 help="the same as --group-outputs order"),
+        argument(
+            "--group-outputs",
+            choices=["type", "engine", "order"],
+            help="how output at the end is grouped",
+        ),
+        argument(
+            "-e",
+            dest="group_outputs",
+            action="store_const",
+            const="engine",
+            help="the same as --group-outputs engine",
+        ),
+        argument(
+            "-r",
+            dest="group_outputs",
+            action="store_const",
+            const="order",
+            help="the same as --group-outputs order",
+        ),
         argument("-o", "--out", metavar="NAME", help="store the AsyncResult under this name"),
     )
 

@@ -6,9 +6,10 @@ submitted it for as long as any comes. A blocking cell then waits, and raises wh
 
 from __future__ import annotations
 
-import sys
+import signal
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
@@ -18,10 +19,10 @@ from ipyviews import errors
 from ipyviews.client.views import LoadBalancedView
 from ipyviews_magics.options import Options, output_options, running_options, signal_number
 from ipyviews_magics.targets import parse_targets
-from ipyviews_magics.waiting import wait_for
+from ipyviews_magics.waiting import name_engines, quiet, show_live, tasks_of, wait_with_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -67,6 +68,17 @@ class PxMagics:
         self._view = view
         self._autopx = autopx
 
+    def follow(self, view: AnyView) -> None:
+        """Wait for each cell until somebody changes the view's `block`; from then on obey that.
+
+        A view does not block by itself, for its calls; a cell reads as if it ran here.
+        """
+        self.options = replace(self.options, block=True)
+        view.observe(lambda _: self._obey_view(), names="block")
+
+    def _obey_view(self) -> None:
+        self.options = replace(self.options, block=None)
+
     def names(self) -> list[tuple[str, str, Callable[..., Any]]]:
         """List kind, name and function of each magic."""
         return [
@@ -106,7 +118,7 @@ class PxMagics:
         if options.out:
             self.shell.user_ns[options.out] = self.last_result
         else:
-            self._show_at_end(self.last_result, options)
+            self._finish(self.last_result, options.group_outputs)
 
     @magic_arguments("pxconfig")
     @running_options
@@ -157,17 +169,14 @@ class PxMagics:
         if options.targets is not None:
             targets = self._targets(view, options.targets)
         if options.verbose:
-            print(f"{'Parallel' if waits else 'Async parallel'} execution on {_shorten(targets)}")
-        try:
-            return view.execute(cell, silent=False, targets=targets, block=False, label="%px")
-        except errors.UsageError as error:
-            raise UsageError(str(error)) from None
+            kind = "Parallel" if waits else "Async parallel"
+            print(f"{kind} execution on engine(s): {_describe(targets)}")
+        with view.temp_flags(targets=targets), _as_usage_error():
+            return view.execute(cell, silent=False, block=False)
 
     def _targets(self, view: AnyView, text: str) -> Targets:
-        try:
+        with _as_usage_error():
             return parse_targets(text, view.client.ids)
-        except errors.UsageError as error:
-            raise UsageError(str(error)) from None
 
     def _finish(self, result: AsyncResult, group_outputs: str | None) -> None:
         """Show what was not shown yet, also of a failed cell, and raise what failed."""
@@ -190,12 +199,28 @@ class PxMagics:
         self, view: AnyView, result: AsyncResult, stop_signal: int, interrupt: KeyboardInterrupt
     ) -> KeyboardInterrupt:
         """Stop the cell on its engines; they answer with errors, which are not shown."""
-        running = [engine for engine, done in _engines(result) if not done]
+        running = [task.engine_id for task in tasks_of(result) if task.status is None]
         if stop_signal == signal.SIGINT:
             result.cancel()
         else:
             view.client.send_signal(stop_signal, running)
-        names = f"engine{'s' if len(running) > 1 else ''} {', '.join(map(str, running))}"
+        names = name_engines(running)
         if result.wait(STOPPING_S):
             return quiet(interrupt, f"stopped on {names}")
-        return quiet(interrupt, f"{names} got the signal, but did not stop in {STOPPING_S:g} s")
+        return quiet(interrupt, f"sent to {names}, still running after {STOPPING_S:g} s")
+
+
+@contextmanager
+def _as_usage_error() -> Iterator[None]:
+    """Let IPython show wrong usage in one line: it does so for its own class."""
+    try:
+        yield
+    except errors.UsageError as error:
+        raise UsageError(str(error)) from None
+
+
+def _describe(targets: Targets | None) -> str:
+    if isinstance(targets, list) and len(targets) > 10:
+        shown = [*map(str, targets[:4]), "...", *map(str, targets[-4:])]
+        return f"[{', '.join(shown)}]"
+    return "any" if targets is None else str(targets)

@@ -26,7 +26,7 @@ class Registry:
         self._shell = shell
         self._autopx = AutoPx(shell, self.is_ours)
 
-    def register(self, suffix: str, view: Callable[[], AnyView]) -> None:
+    def register(self, suffix: str, view: Callable[[], AnyView]) -> PxMagics:
         """Bind ``%px<suffix>`` and its relatives to a view; the last one to bind a suffix has it.
 
         Parameters
@@ -36,18 +36,26 @@ class Registry:
         view
             Called at each use.
 
+        Returns
+        -------
+        PxMagics
+            The set that now has the names.
+
         Raises
         ------
         UsageError
             When the names are not possible, or would hide a magic that is not of this suffix.
         """
         if not f"px{suffix}".isidentifier():
-            raise UsageError(f"{suffix!r} cannot end the name of a magic; use letters, digits and _.")
+            raise UsageError(
+                f"{suffix!r} cannot end the name of a magic; use letters, digits and _."
+            )
         magics = PxMagics(self._shell, suffix, view, self._autopx)
         for kind, name, _ in magics.names():
             self._check_free(kind, name, suffix)
         for kind, name, function in magics.names():
             self._shell.register_magic_function(function, kind, name)
+        return magics
 
     def is_ours(self, name: str) -> bool:
         """Tell whether a magic of this name belongs to one of our sets."""
@@ -90,4 +98,4 @@ def activate(view: AnyView, suffix: str = "") -> None:
     shell = get_ipython()
     if shell is None:
         raise UsageError("magics need IPython; call the view's own methods here.")
-    registry_of(shell).register(suffix, lambda: view)
+    registry_of(shell).register(suffix, lambda: view).follow(view)

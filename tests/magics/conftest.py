@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import atexit
+
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.profiledir import ProfileDir
@@ -9,9 +11,7 @@ from traitlets.config import Config
 @pytest.fixture
 def shell(tmp_path):
     """A real IPython shell that keeps no history."""
-    config = Config(
-        HistoryManager={"enabled": False}, InteractiveShell={"colors": "nocolor"}
-    )
+    config = Config(HistoryManager={"enabled": False}, InteractiveShell={"colors": "nocolor"})
     shell = InteractiveShell.instance(
         config=config,
         ipython_dir=str(tmp_path),
@@ -20,4 +20,6 @@ def shell(tmp_path):
     yield shell
     shell.restore_sys_module_state()
     shell.atexit_operations()
+    # It would run again at the end of the tests, and cannot.
+    atexit.unregister(shell.atexit_operations)
     InteractiveShell.clear_instance()

@@ -44,7 +44,8 @@ def test_the_second_toggle_leaves_no_trace(manager, autopx):
 
 
 @pytest.mark.parametrize(
-    "cell", ["%autopx\n", "%autopx_even\n", "%%px_even\na = 1\n", "%pxresult -o x\n", "\n", "  \n\n"]
+    "cell",
+    ["%autopx\n", "%autopx_even\n", "%%px_even\na = 1\n", "%pxresult -o x\n", "\n", "  \n\n"],
 )
 def test_our_own_magics_and_empty_cells_stay_here(manager, autopx, cell):
     plain = manager.transform_cell(cell)

@@ -1,0 +1,234 @@
+"""Calls and cells to requests: which message, to whom, how many in one."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.client.connection import PYTHON
+from ipyviews.client.session import NO_ENGINES, WrongType
+from ipyviews.errors import NoEnginesRegistered, UsageError
+from ipyviews.protocol.payload import pack_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ipyviews.client.session import Session
+    from ipyviews.client.tasks import Task
+    from ipyviews.protocol.payload import Payload
+
+    Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+#: One request of a load-balanced map carries at most this many calls [count], [bytes].
+MOST_CALLS = 1000
+MOST_BYTES = 4 * 1024 * 1024
+
+#: How much larger than the one before a request may be: item sizes are only known afterwards.
+_GROWTH = 16
+
+
+def function_name(function: Any) -> str:
+    """Name a callable for people."""
+    function = getattr(function, "func", function)
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def call_direct(
+    session: Session,
+    function: Callable[..., Any],
+    calls: Sequence[Call],
+    targets: Sequence[int],
+    *,
+    name: str,
+    label: str | None = None,
+) -> list[Task]:
+    """Send one call to all of `targets`, or one call to each. Tasks are in their order.
+
+    Raises
+    ------
+    UsageError
+        No targets; what is called is no function or can't be pickled; an engine can't run it.
+    """
+    _check_targets(targets)
+    _check_callable(function)
+    payload = pack_calls(function, calls)
+    for engine in targets:
+        _check_can_run(session, engine, payload, name)
+    ours = {"targets": list(targets), "name": name, **_labels(label, payload)}
+    return _submit_calls(session, payload, targets, ours)
+
+
+def call_balanced(
+    session: Session,
+    function: Callable[..., Any],
+    calls: Iterable[Call],
+    allowed: Sequence[int] | None,
+    *,
+    name: str,
+    label: str | None = None,
+    flags: dict[str, Any],
+) -> list[Task]:
+    """Send calls to whichever engines are free. Takes `calls` as the client's cap allows.
+
+    Raises
+    ------
+    UsageError
+        As `call_direct`.
+    NoEnginesRegistered
+        There is no engine, nor one on its way.
+    BaseException
+        What `calls` raises, or KeyboardInterrupt while waiting: what was sent is cancelled.
+    """
+    _check_callable(function)
+    _check_any_engine(session, allowed)
+    tasks: list[Task] = []
+    try:
+        for payload in _batches(session, function, calls):
+            ours: dict[str, Any] = {"any": _capable(session, allowed, payload, name), "name": name}
+            ours |= _labels(label, payload) | flags
+            tasks += _submit_calls(session, payload, [None] * len(payload.index), ours)
+    except BaseException:
+        waiting = [task.id for task in tasks if not task.done]
+        if waiting and session.connection.failure is None:
+            session.connection.request("cancel", tasks=waiting)
+        raise
+    return tasks
+
+
+def run_direct(
+    session: Session, code: str, targets: Sequence[int], *, silent: bool, label: str | None
+) -> list[Task]:
+    """Send a cell to all of `targets`."""
+    _check_targets(targets)
+    return session.connection.submit(
+        "execute",
+        _cell(code, silent=silent),
+        list(targets),
+        ours={"targets": list(targets), "name": "execute", **_labels(label)},
+    )
+
+
+def run_balanced(
+    session: Session,
+    code: str,
+    allowed: Sequence[int] | None,
+    *,
+    silent: bool,
+    label: str | None,
+    flags: dict[str, Any],
+) -> list[Task]:
+    """Send a cell to one engine that the scheduler chooses."""
+    content = _cell(code, silent=silent)
+    _check_any_engine(session, allowed)
+    ours: dict[str, Any] = {"any": None if allowed is None else list(allowed), "name": "execute"}
+    return session.connection.submit("execute", content, [None], ours=ours | _labels(label) | flags)
+
+
+def _cell(code: str, *, silent: bool) -> dict[str, Any]:
+    if not isinstance(code, str):
+        raise WrongType(f"code must be text, not {type(code).__name__}")
+    return {
+        "code": code,
+        "silent": bool(silent),
+        "store_history": not silent,
+        "user_expressions": {},
+        "allow_stdin": False,
+        "stop_on_error": False,
+    }
+
+
+def _submit_calls(
+    session: Session, payload: Payload, engines: Sequence[int | None], ours: dict[str, Any]
+) -> list[Task]:
+    session.connection.make_room()
+    return session.connection.submit(
+        "apply",
+        {"index": payload.index},
+        engines,
+        ours=ours,
+        buffers=[payload.function, payload.arguments, *payload.buffers],
+        size_bytes=_weight(payload),
+    )
+
+
+def _batches(
+    session: Session, function: Callable[..., Any], calls: Iterable[Call]
+) -> Iterator[Payload]:
+    """Pack calls a request at a time: few at first, then as many as their size allows."""
+    source, count = iter(calls), 1
+    session.connection.make_room()
+    while batch := list(islice(source, count)):
+        payload = pack_calls(function, batch)
+        yield payload
+        fitting = MOST_BYTES * len(batch) // max(1, _weight(payload))
+        count = max(1, min(MOST_CALLS, count * _GROWTH, fitting))
+        session.connection.make_room()
+
+
+def _weight(payload: Payload) -> int:
+    return len(payload.arguments) + sum(memoryview(buffer).nbytes for buffer in payload.buffers)
+
+
+def _labels(label: str | None, payload: Payload | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if label is not None:
+        found["label"] = label
+    if payload is not None and payload.by_value:
+        found["python"] = PYTHON
+    return found
+
+
+def _check_callable(function: Any) -> None:
+    if not callable(function):
+        raise WrongType(f"f must be callable, not {type(function).__name__}")
+
+
+def _check_targets(targets: Sequence[int]) -> None:
+    if not targets:
+        raise UsageError(
+            "This view has no engines: its targets were an empty selection when it was made; "
+            "make one with targets, e.g. client[:]."
+        )
+
+
+def _check_any_engine(session: Session, allowed: Sequence[int] | None) -> None:
+    if allowed is not None:
+        _check_targets(allowed)
+    engines = session.connection.engines.values()
+    if not any(info.get("state") in ("live", "starting") for info in engines):
+        raise NoEnginesRegistered(NO_ENGINES)
+
+
+def _check_can_run(session: Session, engine: int, payload: Payload, name: str) -> None:
+    obstacle = _obstacle(session.connection.engines.get(engine, {}), payload)
+    if obstacle is not None:
+        raise UsageError(f"Engine {engine} cannot run {name}: {obstacle}.")
+
+
+def _capable(
+    session: Session, allowed: Sequence[int] | None, payload: Payload, name: str
+) -> list[int] | None:
+    """Return the engines that can run these calls; None when all can."""
+    engines = session.connection.engines
+    chosen = engines if allowed is None else allowed
+    obstacles = {one: _obstacle(engines.get(one, {}), payload) for one in chosen}
+    able = [one for one, obstacle in obstacles.items() if obstacle is None]
+    if not able:
+        first = next(iter(obstacles.values()))
+        raise UsageError(f"No engine of this view can run {name}: {first}.")
+    return None if allowed is None and len(able) == len(engines) else able
+
+
+def _obstacle(info: dict[str, Any], payload: Payload) -> str | None:
+    if info.get("state") != "live":
+        # Nothing is known yet; when it is there, it refuses by itself what it cannot run.
+        return None
+    if not info.get("apply"):
+        return f"it is a kernel for {info.get('language')}, which runs cells only (view.execute)"
+    theirs = info.get("implementation")
+    if payload.by_value and theirs != PYTHON:
+        return (
+            f"it runs {theirs} and this client {PYTHON}, and what travels with the call is "
+            "compiled code; use a function that can be imported there, or view.execute"
+        )
+    return None

@@ -1,0 +1,155 @@
+"""What a request on the shell channel asks for, checked, and its frames, cut for one task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.controller.channels import size_bytes
+from ipyviews.core.events import Kind
+from ipyviews.errors import UsageError
+from ipyviews.ids import EngineId
+from ipyviews.protocol.wire import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipyviews.protocol.wire import Frame, Message
+
+KINDS = {"execute_request": Kind.EXECUTE, "apply_request": Kind.APPLY}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where and how often the tasks of a request may run."""
+
+    #: The engine of each task of a direct request; None for a load-balanced one.
+    targets: tuple[EngineId, ...] | None
+    #: Engines a load-balanced request may use; None means any.
+    allowed: frozenset[EngineId] | None
+    retries: int
+    reruns: int
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Where each task's part of an ``apply_request`` begins and ends."""
+
+    index: list[list[int]]
+    #: Ends of the argument pickles, from 0. [bytes]
+    ends: list[int] = field(init=False)
+    #: Ends of the out-of-band buffers, from 0. [count]
+    buffer_ends: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ends", [0, *accumulate(size for size, _ in self.index)])
+        object.__setattr__(self, "buffer_ends", [0, *accumulate(count for _, count in self.index)])
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request: its choice, and its content and buffers as they came."""
+
+    kind: Kind
+    choice: Choice
+    #: How many tasks it makes. [count]
+    tasks: int
+    #: For the engine: ``python`` and ``name``.
+    ours: dict[str, Any]
+    content: Frame
+    buffers: Sequence[Frame]
+    cuts: Cuts | None
+
+    def cut(self, task: int) -> tuple[Frame, Sequence[Frame]]:
+        """Return content and buffers for one engine; slices, not copies."""
+        if self.cuts is None or len(self.cuts.index) == 1:
+            return self.content, self.buffers
+        function, arguments, *oob = self.buffers
+        start, end = self.cuts.ends[task : task + 2]
+        first, last = self.cuts.buffer_ends[task : task + 2]
+        content = pack({"index": [self.cuts.index[task]]})
+        return content, [function, memoryview(arguments)[start:end], *oob[first:last]]
+
+
+def parse_submission(message: Message) -> Submission:
+    """Check a request of a client.
+
+    Raises
+    ------
+    UsageError
+        Naming what is wrong; or `ProtocolError` when the content is not JSON.
+    """
+    kind = KINDS.get(message.msg_type)
+    if kind is None:
+        raise UsageError(f"the controller knows no {message.msg_type[:80]!r} on the shell channel")
+    choice = _choice(message.ours)
+    cuts = _cuts(message) if kind is Kind.APPLY else None
+    entries = len(cuts.index) if cuts else 1
+    tasks = entries if choice.targets is None else len(choice.targets)
+    if entries not in (1, tasks):
+        raise UsageError(
+            f"{entries} calls do not fit {tasks} targets: one for each, or one for all"
+        )
+    ours = {name: value for name, value in message.ours.items() if name in ("python", "name")}
+    return Submission(kind, choice, tasks, ours, message.content, message.buffers, cuts)
+
+
+def _choice(ours: dict[str, Any]) -> Choice:
+    if ("targets" in ours) == ("any" in ours):
+        raise UsageError("a request must have either `targets` or `any` in its metadata")
+    timeout = ours.get("timeout")
+    if timeout is not None and (type(timeout) not in (int, float) or not timeout >= 0):
+        raise UsageError("`timeout` must be a number of seconds, at least 0")
+    targets = _engines(ours["targets"], "targets") if "targets" in ours else None
+    allowed = ours.get("any")
+    return Choice(
+        targets=targets,
+        allowed=None if allowed is None else frozenset(_engines(allowed, "any")),
+        retries=_count(ours, "retries", 0),
+        reruns=_count(ours, "reruns", 1),
+        timeout_s=timeout,
+    )
+
+
+def _engines(value: Any, name: str) -> tuple[EngineId, ...]:
+    if not isinstance(value, list) or not value:
+        raise UsageError(f"`{name}` must be a list of engine ids, not empty")
+    if not all(type(engine) is int for engine in value):
+        raise UsageError(f"`{name}` must be a list of engine ids: whole numbers")
+    return tuple(map(EngineId, value))
+
+
+def _count(ours: dict[str, Any], name: str, default: int) -> int:
+    value = ours.get(name)
+    if value is None:
+        return default
+    if type(value) is not int or value < 0:
+        raise UsageError(f"`{name}` must be a whole number, at least 0")
+    return value
+
+
+def _cuts(message: Message) -> Cuts:
+    """Read the index of an ``apply_request`` and hold it against the buffers."""
+    index = message.read().get("index")
+    if not isinstance(index, list) or not index or not all(map(_is_entry, index)):
+        raise UsageError("`index` must be a list of [bytes, buffers], one for each call")
+    if len(message.buffers) < 2:
+        raise UsageError("an apply_request has at least two buffers: function and arguments")
+    cuts = Cuts(index)
+    size, count = size_bytes(message.buffers[1]), len(message.buffers) - 2
+    if (cuts.ends[-1], cuts.buffer_ends[-1]) != (size, count):
+        raise UsageError(
+            f"`index` speaks of {cuts.ends[-1]} bytes and {cuts.buffer_ends[-1]} buffers; "
+            f"there are {size} bytes and {count} buffers"
+        )
+    return cuts
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, list)
+        and len(entry) == 2
+        and all(type(number) is int and number >= 0 for number in entry)
+    )

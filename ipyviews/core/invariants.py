@@ -1,0 +1,155 @@
+"""What is true of a state between two events. For tests and simulations: O(everything)."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from ipyviews.core.engines import Engine, EngineState
+from ipyviews.core.events import Kind
+from ipyviews.core.placement import Pool
+from ipyviews.core.tasks import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipyviews.core.queues import Home
+    from ipyviews.core.state import ControllerState
+    from ipyviews.core.tasks import Task
+
+
+def check(state: ControllerState) -> None:
+    """Look at the whole state.
+
+    Raises
+    ------
+    AssertionError
+        Names every broken rule with what breaks it, and the stories of tasks.
+    """
+    broken = [
+        *chain.from_iterable(_task(state, task) for task in state.tasks.values()),
+        *chain.from_iterable(_engine(state, engine) for engine in state.engines.values()),
+        *chain.from_iterable(_pool(state, pool) for pool in state.pools),
+        *_clients(state),
+        *_time(state),
+    ]
+    if broken:
+        raise AssertionError("\n".join(broken))
+
+
+def _task(state: ControllerState, task: Task) -> Iterator[str]:
+    """Each task is in one place, the one its state says."""
+    told = f"task {task.id} ({'; '.join(state.story(task.id))})"
+    if task.state is TaskState.DONE:
+        yield f"{told} is done but still known"
+    is_running = task.state is TaskState.RUNNING
+    if task.queued is is_running:
+        yield f"{told} is queued: {task.queued}, running: {is_running}"
+    if task.queued and task.home.is_open is not (task.state is TaskState.READY):
+        yield f"{told} is {task.state} though its home is open: {task.home.is_open}"
+    if is_running:
+        yield from _run(state, task, told)
+
+
+def _run(state: ControllerState, task: Task, told: str) -> Iterator[str]:
+    """A run is on a living engine that fits the task."""
+    if task.attempt is None:
+        yield f"{told} runs without an attempt"
+        return
+    engine = state.engines[task.attempt.engine]
+    if engine.running.get(task.id) is not task:
+        yield f"{told} is not among those engine {engine.id} runs"
+    if task.attempt.incarnation != engine.incarnation:
+        yield f"{told} runs in a life of engine {engine.id} that is over"
+    if task.attempt.number != len(task.runs) + 1:
+        yield f"{told} counts its runs wrongly"
+    if isinstance(task.home, Engine) and task.home is not engine:
+        yield f"{told} runs on engine {engine.id}, not its own"
+    if isinstance(task.home, Pool) and engine.id not in task.home.members:
+        yield f"{told} runs on engine {engine.id}, which it may not"
+
+
+def _engine(state: ControllerState, engine: Engine) -> Iterator[str]:
+    """An engine has what it can bear, and no room while it has work."""
+    told = f"engine {engine.id}"
+    running = list(engine.running.values())
+    if running and engine.state is not EngineState.LIVE:
+        yield f"{told} is {engine.state} and runs {len(running)}"
+    if len(running) > state.depth or len({task.kind for task in running}) > 1:
+        yield f"{told} runs {[(task.id, task.kind) for task in running]}"
+    if len(running) > 1 and engine.kind is Kind.EXECUTE:
+        yield f"{told} runs several cells at once"
+    if any(state.tasks.get(task.id) is not task for task in running):
+        yield f"{told} runs a task that has its reply"
+    if engine.draining and not running:
+        yield f"{told} drains but runs nothing"
+    if engine.lanes and engine.state is EngineState.LOST:
+        yield f"{told} is lost and has tasks queued"
+    if any(not engine.may_ever_run(task.kind) for task in engine.queued):
+        yield f"{told} has tasks queued that it cannot run"
+    if engine.has_work() and engine.has_room():
+        yield f"{told} has room while a task of its own waits"
+    yield from _lanes(engine, told)
+
+
+def _pool(state: ControllerState, pool: Pool) -> Iterator[str]:
+    """A pool knows its engines, and none has room while a task waits."""
+    told = f"pool {pool.kind} {pool.allowed}"
+    fitting = [
+        engine
+        for engine in state.engines.values()
+        if (pool.allowed is None or engine.id in pool.allowed) and engine.may_ever_run(pool.kind)
+    ]
+    if pool.members != {engine.id: engine for engine in fitting}:
+        yield f"{told} has the engines {list(pool.members)}"
+    if any(pool not in engine.pools for engine in fitting):
+        yield f"{told} is not known to its engines"
+    loads = {engine.id: len(engine.running) for engine in fitting if engine.can_take(pool.kind)}
+    if pool.index.loads() != loads:
+        yield f"{told} takes the loads for {pool.index.loads()}, they are {loads}"
+    if loads and pool.has_work():
+        yield f"{told} has engines with room while a task waits"
+    if pool.lanes and not pool.members:
+        yield f"{told} has tasks queued and no engine"
+    unfinished = sum(task.home is pool for task in state.tasks.values())
+    if pool.unfinished != unfinished or (pool.allowed is not None and not unfinished):
+        yield f"{told} counts {pool.unfinished} unfinished tasks of {unfinished}"
+    yield from _lanes(pool, told)
+
+
+def _lanes(home: Home, told: str) -> Iterator[str]:
+    """A lane is known from both ends, and is gone when it is empty."""
+    for client, lane in home.lanes.items():
+        if not lane or client.lanes.get(home) is not lane:
+            yield f"{told} has an empty or unknown lane of client {client.id}"
+        orders = [task.order for task in lane]
+        if orders != sorted(orders) or lane.first().order != orders[0]:
+            yield f"{told} has a lane of client {client.id} out of order"
+        if any(task.client is not client or task.home is not home for task in lane):
+            yield f"{told} has a task of another in the lane of client {client.id}"
+        if not all(task.queued for task in lane):
+            yield f"{told} has a task in the lane of client {client.id} that is not queued"
+
+
+def _clients(state: ControllerState) -> Iterator[str]:
+    """A client's count is its tasks; one that left for good has none queued."""
+    for client in state.clients.by_id.values():
+        queued = sum(task.queued and task.client is client for task in state.tasks.values())
+        if not queued == client.queued == sum(map(len, client.lanes.values())):
+            yield f"client {client.id} counts {client.queued} queued tasks of {queued}"
+    for task in state.tasks.values():
+        if task.queued and task.client.gone:
+            yield f"task {task.id} is queued though its client left"
+
+
+def _time(state: ControllerState) -> Iterator[str]:
+    """Every time limit has an alarm that comes no later."""
+    timed = {task.id for task in state.tasks.values() if task.is_timed}
+    if {task.id for task in state.deadlines} != timed:
+        yield f"time limits of {sorted(timed)} are not those watched"
+    if timed and state.alarms[-1:] > [state.deadlines.first().deadline]:
+        yield "the next alarm comes too late"
+    if timed and not state.alarms:
+        yield "no alarm is set"
+    if state.alarms != sorted(state.alarms, reverse=True):
+        yield "alarms are out of order"

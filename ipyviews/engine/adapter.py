@@ -1,0 +1,218 @@
+"""Everything the extension asks of ipykernel and IPython, in one place.
+
+All of it is public; `PRIVATE` would list what is not, and a test compares it with this file.
+Methods are called in the kernel's main thread unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zmq
+from tornado.ioloop import IOLoop
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+    from contextvars import Context
+    from types import CodeType
+
+    from .backlog import Request
+
+#: Names with an underscore that belong to ipykernel or IPython.
+PRIVATE: frozenset[str] = frozenset()
+
+#: How long printed text may wait for more of it [s]; ipykernel's own is 0.2.
+FLUSH_S = 0.05
+
+
+class Kernel:
+    """The kernel this process is.
+
+    Parameters
+    ----------
+    shell
+        Its interactive shell.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._kernel = shell.kernel
+        self._app = self._kernel.parent
+        self._loop: AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        self._streams: list[Any] = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "set_parent")]
+        self._in_task = False
+        #: Something was written since `begin`.
+        self._wrote = False
+        self._watch()
+
+    @property
+    def key(self) -> bytes:
+        """The HMAC key of its connection file."""
+        return bytes(self._kernel.session.key)
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        """The user's names."""
+        names: dict[str, Any] = self._shell.user_ns
+        return names
+
+    @property
+    def in_eventloop(self) -> bool:
+        """Whether a GUI's loop runs, during which ours is deaf."""
+        return self._kernel.eventloop is not None
+
+    @property
+    def cell_code(self) -> CodeType:
+        """The function above whose frame there is only a cell's code."""
+        code: CodeType = type(self._shell).run_code.__code__
+        return code
+
+    @property
+    def cell(self) -> str:
+        """``msg_id`` of the shell message being handled."""
+        header = self._kernel.get_parent("shell").get("header", {})
+        return str(header.get("msg_id", ""))
+
+    def describe(self) -> dict[str, Any]:
+        """Return versions and pid for the report."""
+        return {"ipykernel": importlib.metadata.version("ipykernel"), "pid": os.getpid()}
+
+    def call_soon(self, function: Callable[[], None], context: Context | None = None) -> None:
+        """Run a function on the kernel's loop; from any thread."""
+        with contextlib.suppress(RuntimeError):  # The loop is closed: the kernel is ending.
+            self._loop.call_soon_threadsafe(function, context=context)
+
+    def open_socket(self) -> zmq.Socket[bytes]:
+        """Make a ROUTER with the options of the kernel's own sockets."""
+        context: zmq.Context[Any] = self._kernel.shell_stream.socket.context
+        socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        if getattr(self._app, "curve_secretkey", None) is not None:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, self._app.curve_publickey)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, self._app.curve_secretkey)
+        return socket
+
+    def bind(self, socket: zmq.Socket[bytes]) -> str:
+        """Bind beside the kernel's other channels and return the address."""
+        if self._app.transport == "ipc":
+            url = f"ipc://{self._app.ip}-apply"
+            socket.bind(url)
+            return url
+        address = f"tcp://{self._app.ip}"
+        return f"{address}:{socket.bind_to_random_port(address)}"
+
+    def unbind(self, socket: zmq.Socket[bytes], url: str) -> None:
+        """Unbind and remove the file, which libzmq leaves behind."""
+        with contextlib.suppress(zmq.ZMQError):
+            socket.unbind(url)
+        if url.startswith("ipc://"):
+            Path(url.removeprefix("ipc://")).unlink(missing_ok=True)
+
+    def lift_send_limit(self) -> None:
+        """Stop iopub from dropping what is sent faster than it is read; for living connections."""
+        thread = self._kernel.iopub_thread
+        thread.schedule(lambda: thread.socket.setsockopt(zmq.SNDHWM, 0))
+
+    def on_cells(self, begin: Callable[[], None], end: Callable[[], None]) -> Callable[[], None]:
+        """Call back around each cell; returns what undoes it."""
+        events = self._shell.events
+        events.register("pre_execute", begin)
+        events.register("post_execute", end)
+
+        def undo() -> None:
+            events.unregister("pre_execute", begin)
+            events.unregister("post_execute", end)
+
+        return undo
+
+    def begin(self, request: Request) -> None:
+        """Attribute all output from now on to a call."""
+        parent = {
+            "header": request.header,
+            "msg_id": request.attempt,
+            "msg_type": "apply_request",
+            "parent_header": {},
+            "metadata": {},
+            "content": {},
+            "buffers": [],
+        }
+        self._kernel.set_parent(request.idents, parent, channel="shell")
+        self._wrote = False
+        self._in_task = True
+
+    def end(self, request: Request) -> bool:
+        """Show figures; if anything was written, promise an idle status after it: True."""
+        inline = sys.modules.get("matplotlib_inline.backend_inline")
+        if inline is not None:
+            try:
+                inline.flush_figures()
+            except Exception:  # noqa: BLE001 - the call's own answer must not be lost
+                traceback.print_exc()
+        self._in_task = False
+        if self._wrote:
+            self._kernel.iopub_thread.schedule(lambda: self._publish_idle(request))
+        return self._wrote
+
+    def close(self) -> None:
+        """Undo what was put on the kernel's objects."""
+        self._shell.builtin_trap.__exit__(None, None, None)
+        for stream in self._streams:
+            del stream.write, stream.flush_interval
+        del self._kernel.iopub_thread.send_multipart
+        del self._shell.ask_exit
+
+    def _publish_idle(self, request: Request) -> None:
+        # In the iopub thread, where flush sends at once; its queue keeps the order.
+        for stream in self._streams:
+            stream.flush()
+        self._kernel.session.send(
+            self._kernel.iopub_socket,
+            "status",
+            {"execution_state": "idle"},
+            parent={"header": request.header},
+            ident=f"kernel.{self._kernel.ident}.status".encode(),
+        )
+
+    def _watch(self) -> None:
+        """Note whatever is written; on the instances, so that others of the class are untouched."""
+        for stream in self._streams:
+            self._watch_call(stream, "write")
+            stream.flush_interval = FLUSH_S
+        self._watch_call(self._kernel.iopub_thread, "send_multipart")
+        self._guard_exit()
+        # As in a cell: display() and get_ipython() are there without an import.
+        self._shell.builtin_trap.__enter__()
+
+    def _watch_call(self, owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+        iopub = self._kernel.iopub_thread.thread
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            # What the iopub thread flushes was noted when it was written.
+            if threading.current_thread() is not iopub:
+                self._wrote = True
+            return original(*args, **kwargs)
+
+        setattr(owner, name, watched)
+
+    def _guard_exit(self) -> None:
+        """Make ``exit()`` in a call an error of that call; in a cell it ends the kernel."""
+        original = self._shell.ask_exit
+
+        def ask_exit() -> None:
+            if self._in_task:
+                raise SystemExit("exit() in a call does not end an engine")
+            original()
+
+        self._shell.ask_exit = ask_exit

@@ -1,0 +1,82 @@
+"""The parts of an engine, put together."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import os
+import threading
+from typing import Any
+
+from . import names
+from .adapter import Kernel
+from .backlog import Backlog
+from .channel import Channel, interrupted
+from .interrupts import Interrupts
+from .runner import TASK_CODE, Runner
+from .version import VERSION
+
+
+class Extension:
+    """What `load_ipython_extension` makes and `unload_ipython_extension` closes."""
+
+    def __init__(self, shell: Any) -> None:
+        self._pid = os.getpid()
+        self._kernel = Kernel(shell)
+        self._backlog = Backlog()
+        self._interrupts = Interrupts(
+            self._backlog, self._kernel.call_soon, TASK_CODE, self._kernel.cell_code
+        )
+        self._channel = Channel(self._kernel, self._backlog, self._interrupts)
+        self._runner = Runner(self._kernel, self._backlog, self._interrupts, self._channel.reply)
+        self._channel.on_call = self._runner.wake
+        self._channel.on_removed = lambda request: self._runner.refuse(request, interrupted())
+        self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
+        self._channel.start()
+        # Registered after the kernel's own, so it runs before the kernel ends its zmq context.
+        atexit.register(self.close)
+
+    def join(self, name: str) -> str:
+        """Take a name, lift the iopub send limit, and report as JSON."""
+        self._channel.name = name
+        self._kernel.lift_send_limit()
+        return json.dumps(
+            {
+                "apply_url": self._channel.url,
+                "python": names.implementation(),
+                "version": VERSION,
+                "has_cloudpickle": any(map(importlib.util.find_spec, names.CLOUDPICKLE)),
+                **self._kernel.describe(),
+            }
+        )
+
+    def close(self) -> None:
+        """Undo everything."""
+        atexit.unregister(self.close)
+        if os.getpid() != self._pid:
+            return  # A forked child of a task: nothing here is its own.
+        self._ignore_cells()
+        self._runner.close()
+        self._channel.close()
+        self._interrupts.uninstall()
+        self._kernel.close()
+
+    def _cell_begins(self) -> None:
+        # A subshell's cells are none of ours, and neither is a cell that a task runs.
+        if not self._is_main() or self._in_sync_task():
+            return
+        if self._interrupts.begin_cell(self._kernel.cell):
+            self._channel.poke()
+
+    def _cell_ended(self) -> None:
+        if self._is_main() and not self._in_sync_task() and self._interrupts.end_cell():
+            self._runner.remember_context()
+            self._runner.wake()
+
+    def _in_sync_task(self) -> bool:
+        return self._backlog.running is not None and self._interrupts.awaiting is None
+
+    @staticmethod
+    def _is_main() -> bool:
+        return threading.current_thread() is threading.main_thread()

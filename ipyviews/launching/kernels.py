@@ -1,0 +1,338 @@
+"""Engines as kernels: `jupyter_client` starts, restarts, interrupts and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import zmq.asyncio
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+from ipyviews.errors import UsageError
+from ipyviews.launching.exits import TAIL_SIZE, ExitReport, OutOfMemoryWatch, report_exit
+from ipyviews.launching.link import AgentLink
+from ipyviews.launching.provisioner import AgentProvisioner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipyviews.ids import EngineId
+
+    ExitHandler = Callable[[EngineId, int, ExitReport], None]
+
+__all__ = ["ExitReport", "KernelLauncher", "KernelRequest", "LaunchedKernel"]
+
+#: Name of the kernelspec that is an engine of this interpreter.
+ENGINE_KERNEL = "ipyviews-engine"
+#: Half of it for a polite end, half for the end after SIGTERM [s]; then SIGKILL.
+SHUTDOWN_TIME = 2.0
+#: Between two looks at a process that cannot be waited for [s].
+POLL_INTERVAL = 0.2
+
+
+@dataclass(frozen=True)
+class KernelRequest:
+    """What an engine should be."""
+
+    #: Name of a kernelspec; None for an engine of this interpreter.
+    kernel: str | None = None
+    #: Added to this process's environment.
+    env: dict[str, str] = field(default_factory=dict)
+    #: Working directory; None for this process's.
+    cwd: str | None = None
+
+
+class EngineSpecs(KernelSpecManager):
+    """All installed kernelspecs, and the engine's, which need not be installed."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Return a kernelspec by its name.
+
+        Raises
+        ------
+        UsageError
+            If there is none of that name.
+        """
+        if kernel_name == ENGINE_KERNEL:
+            return _engine_spec()
+        try:
+            return super().get_kernel_spec(kernel_name)
+        except NoSuchKernel:
+            known = ", ".join(sorted({ENGINE_KERNEL, *self.find_kernel_specs()}))
+            raise UsageError(f"there is no kernel {kernel_name!r}; there are: {known}.") from None
+
+
+class KernelLauncher:
+    """Starts the kernels of one cluster; used from one event loop.
+
+    Parameters
+    ----------
+    folder
+        The run folder, where connection files and sockets go.
+    agent_socket
+        The agent's socket; None to start kernels as children of this process.
+    on_exit
+        Called in the loop with engine, incarnation and report when a kernel ends that was not asked
+        to by `LaunchedKernel.restart`, `LaunchedKernel.shutdown` or `close`.
+    """
+
+    def __init__(self, folder: Path, agent_socket: Path | None, on_exit: ExitHandler) -> None:
+        self._folder = folder
+        self._on_exit = on_exit
+        self._link = None if agent_socket is None else AgentLink(agent_socket)
+        self._specs = EngineSpecs()
+        self._context = zmq.asyncio.Context()
+        self._kernels: set[LaunchedKernel] = set()
+
+    async def start(
+        self, engine_id: EngineId, incarnation: int, request: KernelRequest
+    ) -> LaunchedKernel:
+        """Start a kernel; it may not answer yet.
+
+        Parameters
+        ----------
+        engine_id
+            The engine it is.
+        incarnation
+            The how-manieth start of that engine; `LaunchedKernel.restart` counts on.
+        request
+            What it should be.
+
+        Raises
+        ------
+        UsageError
+            If there is no such kernelspec.
+        ClusterError
+            If the agent refuses: no such program, no such folder.
+        """
+        name = request.kernel or ENGINE_KERNEL
+        manager = AsyncKernelManager(
+            kernel_name=name,
+            kernel_spec_manager=self._specs,
+            transport="ipc",
+            connection_file=str(self._folder / f"e{engine_id}.json"),
+            context=self._context,
+            shutdown_wait_time=SHUTDOWN_TIME,
+        )
+        spec = self._specs.get_kernel_spec(name)
+        if self._link is not None and "kernel_provisioner" not in spec.metadata:
+            manager.provisioner = AgentProvisioner(
+                parent=manager, kernel_id=f"e{engine_id}", kernel_spec=spec, link=self._link
+            )
+        kernel = LaunchedKernel(engine_id, incarnation, manager, spec, self._on_exit)
+        self._kernels.add(kernel)
+        await kernel.launch(self._folder, request)
+        return kernel
+
+    async def close(self, politely: bool) -> None:
+        """End all kernels and let go of the agent.
+
+        Parameters
+        ----------
+        politely
+            True to ask each kernel to end and give it `SHUTDOWN_TIME`; False to kill it.
+        """
+        ends = (kernel.shutdown(now=not politely) for kernel in self._kernels)
+        await asyncio.gather(*ends, return_exceptions=True)
+        self._context.destroy(linger=0)
+        if self._link is not None:
+            await self._link.close()
+
+
+class LaunchedKernel:
+    """One kernel, through all its restarts; made by `KernelLauncher.start`."""
+
+    def __init__(
+        self,
+        engine_id: EngineId,
+        incarnation: int,
+        manager: AsyncKernelManager,
+        spec: KernelSpec,
+        on_exit: ExitHandler,
+    ) -> None:
+        self.engine_id = engine_id
+        #: Counts on with each restart.
+        self.incarnation = incarnation
+        #: Name of its kernelspec, and the language that names.
+        self.kernel_name = manager.kernel_name
+        self.language = str(spec.language)
+        #: "signal" or "message".
+        self.interrupt_mode = str(spec.interrupt_mode)
+        self._manager = manager
+        self._spec = spec
+        self._on_exit = on_exit
+        self._watching: asyncio.Task[None] | None = None
+        self._last_words: Path | None = None
+        #: True once its end was asked for, or seen.
+        self._is_over = False
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The connection info, as in a connection file but with the key as bytes."""
+        return dict(self._manager.get_connection_info())
+
+    @property
+    def connection_file(self) -> Path:
+        """Where any Jupyter client finds it."""
+        return Path(self._manager.connection_file)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None where the provisioner does not tell."""
+        return getattr(self._manager.provisioner, "pid", None)
+
+    @property
+    def way(self) -> str:
+        """How it was started: "fork", "exec", or "plain" without the agent."""
+        return getattr(self._manager.provisioner, "way", None) or "plain"
+
+    def url(self, channel: str) -> str:
+        """Return the address of a channel: shell, control, iopub, stdin, hb or apply."""
+        info = self.info
+        if info["transport"] == "tcp":
+            return f"tcp://{info['ip']}:{info[f'{channel}_port']}"
+        last = channel if channel == "apply" else info[f"{channel}_port"]
+        return f"ipc://{info['ip']}-{last}"
+
+    async def launch(self, folder: Path, request: KernelRequest) -> None:
+        """Start its process for the first time; called by the launcher."""
+        options: dict[str, Any] = {"env": {**os.environ, **request.env}}
+        if request.cwd is not None:
+            options["cwd"] = request.cwd
+        if "ipykernel_launcher" in self._spec.argv:
+            # Many engines would lock one history file.
+            options["extra_arguments"] = ["--HistoryManager.enabled=False"]
+        with contextlib.ExitStack() as stack:
+            if self._manager.provisioner is None:
+                self._last_words = folder / f"e{self.engine_id}.log"
+                file = stack.enter_context(_open_log(self._last_words))
+                options |= {"stdout": file, "stderr": file}
+            await self._start(functools.partial(self._manager.start_kernel, **options))
+
+    async def interrupt(self) -> None:
+        """Interrupt what it runs, by signal or by message as its kernelspec says."""
+        await self._manager.interrupt_kernel()
+
+    async def signal(self, signum: int) -> None:
+        """Send a signal to its process group."""
+        await self._manager.signal_kernel(signum)
+
+    async def restart(self, now: bool = False) -> None:
+        """End it and start it again, at the same addresses with the same key.
+
+        Parameters
+        ----------
+        now
+            True to kill it instead of asking it to end.
+        """
+        # A message to a dead kernel would wait for its successor and end that one.
+        now = now or self._is_over
+        await self._unwatch()
+        self.incarnation += 1
+        await self._start(functools.partial(self._manager.restart_kernel, now=now))
+
+    async def shutdown(self, now: bool = False) -> None:
+        """End it for good.
+
+        Parameters
+        ----------
+        now
+            True to kill it instead of asking it to end.
+        """
+        now = now or self._is_over
+        await self._unwatch()
+        await self._manager.shutdown_kernel(now=now)
+
+    async def _start(self, start: Callable[[], Any]) -> None:
+        try:
+            await start()
+        except Exception:
+            # Else asyncio complains that nobody asked the manager's future.
+            self._manager.ready.exception()
+            raise
+        self._is_over = False
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _unwatch(self) -> None:
+        self._is_over = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+
+    async def _watch(self) -> None:
+        provisioner = self._manager.provisioner
+        if isinstance(provisioner, AgentProvisioner) and provisioner.exit is not None:
+            report = await asyncio.shield(provisioner.exit)
+        else:
+            report = await self._watch_alone()
+        if not self._is_over:
+            self._is_over = True
+            self._on_exit(self.engine_id, self.incarnation, report)
+
+    async def _watch_alone(self) -> ExitReport:
+        provisioner = self._manager.provisioner
+        assert provisioner is not None  # noqa: S101 - it was started
+        memory = OutOfMemoryWatch()
+        if isinstance(provisioner, LocalProvisioner) and provisioner.pid is not None:
+            await _process_end(provisioner.pid)
+        while (returncode := await provisioner.poll()) is None:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(POLL_INTERVAL)
+        return report_exit(
+            self.pid or 0, returncode, tail=self._tail(), out_of_memory=memory.is_evident()
+        )
+
+    def _tail(self) -> bytes:
+        if self._last_words is None:
+            return b""
+        try:
+            return self._last_words.read_bytes()[-TAIL_SIZE:]
+        except OSError:
+            return b""
+
+
+async def _process_end(pid: int) -> None:
+    """Wait for the end of a process; returns at once where the system cannot tell it."""
+    if sys.platform != "linux":
+        return
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    loop.add_reader(fd, _resolve, ended)
+    try:
+        await ended
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _engine_spec() -> KernelSpec:
+    """Describe an engine of this interpreter."""
+    return KernelSpec(
+        argv=[
+            sys.executable, "-m", "ipykernel_launcher",
+            "-f", "{connection_file}", "--ext=ipyviews.engine",
+        ],
+        display_name="Python 3 (ipyviews engine)",
+        language="python",
+        metadata={"debugger": True, "supported_encryption": ["curve"]},
+    )  # fmt: skip
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")

@@ -1,0 +1,165 @@
+"""A state with a ledger: short verbs make events, every effect is checked as it appears."""
+
+from __future__ import annotations
+
+from copy import copy
+
+from ipyviews.core import invariants
+from ipyviews.core.effects import Dispatch, Effect, Forget, Interrupt, Reply, Verdict, WakeAt
+from ipyviews.core.events import (
+    CancelRequested,
+    ClientLeft,
+    ClientResumed,
+    ClientStalled,
+    EngineExpected,
+    EngineJoined,
+    EngineLost,
+    Event,
+    Kind,
+    Status,
+    TaskReplied,
+    TaskSubmitted,
+    Woke,
+)
+from ipyviews.core.state import ControllerState
+from ipyviews.ids import Attempt
+
+
+class Desk:
+    """Drives one `ControllerState` and believes nothing it says without looking."""
+
+    def __init__(self, depth: int = 1, engines: int = 0) -> None:
+        self.depth = depth
+        self.state = ControllerState(depth=depth)
+        self.now = 0.0
+        self.events: list[Event] = []
+        self.effects: list[list[Effect]] = []
+        self.submitted: dict[str, TaskSubmitted] = {}
+        self.replies: dict[str, Reply] = {}
+        #: Attempts sent and not yet ended, in order.
+        self.in_flight: dict[Attempt, Kind] = {}
+        #: Every attempt ever sent, in order.
+        self.sent: list[Attempt] = []
+        self.interrupted: list[Attempt] = []
+        self.alarms: list[float] = []
+        #: The life of each engine that lives.
+        self.lives: dict[int, int] = {}
+        for engine in range(engines):
+            self.join(engine)
+
+    # -- events --------------------------------------------------------------------------------
+
+    def expect(self, engine: int):
+        return self.feed(EngineExpected(self.now, engine))
+
+    def join(self, engine: int, incarnation: int = 1, can_apply: bool = True):
+        self.lives[engine] = max(incarnation, self.lives.get(engine, 0))
+        return self.feed(EngineJoined(self.now, engine, incarnation, can_apply))
+
+    def lose(self, engine: int, incarnation: int = 1, reason: str = "killed by SIGKILL", **how):
+        if self.lives.get(engine) == incarnation:
+            del self.lives[engine]
+            self.in_flight = {
+                attempt: kind for attempt, kind in self.in_flight.items() if attempt.engine != engine
+            }
+        return self.feed(EngineLost(self.now, engine, incarnation, reason, **how))
+
+    def submit(self, task: str, engine: int | None = None, client: str = "a", **what):
+        """Submit task ``<request>.<i>``; a call unless `kind` says otherwise."""
+        request = task.rpartition(".")[0] or task
+        kind = what.pop("kind", Kind.APPLY)
+        return self.feed(TaskSubmitted(self.now, task, client, request, kind, engine, **what))
+
+    def cell(self, task: str, engine: int | None = None, client: str = "a", **what):
+        return self.submit(task, engine, client, kind=Kind.EXECUTE, **what)
+
+    def reply(self, task: str | Attempt, status: Status = Status.OK, after: float = 0.0):
+        """Let the engine reply to the attempt, or to the last one of a task."""
+        self.now += after
+        attempt = task if isinstance(task, Attempt) else self.attempt(task)
+        self.in_flight.pop(attempt, None)
+        return self.feed(TaskReplied(self.now, attempt, status))
+
+    def fail(self, task: str | Attempt):
+        return self.reply(task, Status.ERROR)
+
+    def cancel(self, *tasks: str, client: str = "a"):
+        return self.feed(CancelRequested(self.now, client, tasks))
+
+    def leave(self, client: str = "a", drop: bool = True):
+        return self.feed(ClientLeft(self.now, client, drop))
+
+    def stall(self, client: str = "a"):
+        return self.feed(ClientStalled(self.now, client))
+
+    def resume(self, client: str = "a"):
+        return self.feed(ClientResumed(self.now, client))
+
+    def wake(self, now: float):
+        self.now = now
+        self.alarms = [when for when in self.alarms if when > now]
+        return self.feed(Woke(now))
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def attempt(self, task: str) -> Attempt:
+        return next(attempt for attempt in reversed(self.sent) if attempt.task == task)
+
+    def runs_on(self, task: str) -> int | None:
+        """The engine a task is on now."""
+        return next((a.engine for a in self.in_flight if a.task == task), None)
+
+    @property
+    def running(self) -> list[str]:
+        return [attempt.task for attempt in self.in_flight]
+
+    @property
+    def order(self) -> list[str]:
+        """Tasks in the order they were started."""
+        return [attempt.task for attempt in self.sent]
+
+    def verdict(self, task: str) -> Verdict | None:
+        reply = self.replies.get(task)
+        return reply.verdict if reply else None
+
+    def reason(self, task: str) -> str:
+        return self.replies[task].reason
+
+    # -- the ledger ----------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> list[Effect]:
+        if isinstance(event, TaskSubmitted):
+            self.submitted.setdefault(event.task, event)
+        self.events.append(event)
+        effects = self.state.handle(event)
+        self.effects.append(copy(effects))
+        for position, effect in enumerate(effects):
+            self._note(effect, effects[position + 1 : position + 2])
+        invariants.check(self.state)
+        unanswered = self.submitted.keys() - self.replies.keys()
+        assert unanswered == self.state.tasks.keys()
+        return effects
+
+    def _note(self, effect: Effect, following: list[Effect]) -> None:
+        match effect:
+            case Dispatch(attempt, kind):
+                assert attempt not in self.sent
+                assert self.lives[attempt.engine] == attempt.incarnation
+                assert kind is self.submitted[attempt.task].kind
+                self.sent.append(attempt)
+                self.in_flight[attempt] = kind
+            case Interrupt(attempt, kind):
+                assert self.in_flight[attempt] is kind
+                assert attempt not in self.interrupted
+                self.interrupted.append(attempt)
+            case Reply(task):
+                assert task not in self.replies, "a second reply"
+                assert effect.client == self.submitted[task].client
+                assert following == [Forget(task)]
+                assert bool(effect.reason) is (effect.verdict is not Verdict.REPLIED) or (
+                    effect.verdict is Verdict.CANCELLED
+                )
+                self.replies[task] = effect
+            case WakeAt(when):
+                assert all(when < other for other in self.alarms), "a redundant alarm"
+                self.alarms.append(when)

@@ -1,0 +1,249 @@
+"""A real kernel and a raw client of all its channels, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from ipyviews.launching import bootstrap
+from ipyviews.protocol import payload
+from ipyviews.protocol.wire import Message, Wire
+
+CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
+
+
+class Answer:
+    """One apply_reply, its result unpickled when it is asked for."""
+
+    def __init__(self, message: Message) -> None:
+        self.content = message.read()
+        self.buffers = message.buffers
+
+    @property
+    def value(self) -> Any:
+        assert self.content["status"] == "ok", self.content
+        return payload.unpack_result(self.buffers)
+
+    @property
+    def error(self) -> tuple[str, str]:
+        return self.content["ename"], self.content["evalue"]
+
+
+class KernelBox:
+    """A kernel of its own process over ipc; use as a context manager.
+
+    `python` is the interpreter, `arguments` go to the kernel.
+    """
+
+    def __init__(self, *arguments: str, python: str = sys.executable, name: str = "e0.1", **env):
+        self.name = name
+        self._stack = contextlib.ExitStack()
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ipv")))
+        self.key = b"a test's key"
+        file = self.folder / "k.json"
+        ports = {f"{channel}_port": port for channel, port in CHANNELS.items()}
+        file.write_text(
+            json.dumps(
+                {
+                    "transport": "ipc",
+                    "ip": str(self.folder / "k"),
+                    "key": self.key.decode(),
+                    "signature_scheme": "hmac-sha256",
+                    **ports,
+                }
+            )
+        )
+        self.log = self._stack.enter_context((self.folder / "log").open("w+"))
+        self.process = subprocess.Popen(
+            [python, "-m", "ipykernel_launcher", "-f", str(file)]
+            + ["--HistoryManager.enabled=False", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONWARNINGS": "", **env},
+        )
+        self._stack.callback(self._end)
+        context = self._stack.enter_context(zmq.Context())
+        self.sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._poller = zmq.Poller()
+        self.replies: dict[str, Message] = {}
+        self.outputs: dict[str, list[Message]] = defaultdict(list)
+        #: Message types and parents in the order they came, replies included.
+        self.order: list[tuple[str, str]] = []
+        self._context = context
+        self._wires = {c: Wire(self.key, "tester") for c in CHANNELS}
+        self._wires["apply"] = Wire(self.key, "tester", own=True, name="tester")
+        self._count = 0
+        for channel in ("shell", "control", "iopub"):
+            self.connect(channel, f"ipc://{self.folder}/k-{CHANNELS[channel]}")
+
+    def __enter__(self) -> KernelBox:
+        self.wait_until_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _end(self) -> None:
+        for socket in self.sockets.values():
+            socket.close(linger=0)
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+    def connect(self, channel: str, url: str) -> None:
+        socket = self._context.socket(zmq.SUB if channel == "iopub" else zmq.DEALER)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        if channel == "iopub":
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+        else:
+            socket.setsockopt(zmq.IDENTITY, b"tester")
+        socket.connect(url)
+        self.sockets[channel] = socket
+        self._poller.register(socket, zmq.POLLIN)
+
+    def wait_until_ready(self) -> None:
+        asked = self.request("shell", "kernel_info_request", {})
+        self.reply(asked, 30)
+        self.wait(lambda: self.is_idle(asked))
+
+    def request(
+        self,
+        channel: str,
+        msg_type: str,
+        content: dict[str, Any],
+        *,
+        ours: dict[str, Any] | None = None,
+        buffers: Any = (),
+        msg_id: str | None = None,
+        to: str | None = None,
+    ) -> str:
+        self._count += 1
+        msg_id = msg_id or f"t-{self._count}.0/0.1/1"
+        frames = self._wires[channel].encode(
+            msg_type,
+            msg_id,
+            content,
+            metadata={"ipyviews": ours or {}},
+            buffers=buffers,
+            to=self.name if to is None else to,
+        )
+        self.sockets[channel].send_multipart(frames)
+        return msg_id
+
+    def receive(self, timeout: float) -> None:
+        """Take what comes within the time, at least one message if any."""
+        for socket, _ in self._poller.poll(timeout * 1000):
+            channel = next(c for c, s in self.sockets.items() if s is socket)
+            for _ in range(1000):
+                try:
+                    frames = socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                message = self._wires[channel].decode(frames)
+                self.order.append((message.msg_type, message.parent_id))
+                if channel == "iopub":
+                    self.outputs[message.parent_id].append(message)
+                else:
+                    self.replies[message.parent_id] = message
+
+    def wait(self, condition: Any, timeout: float = 10) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            left = deadline - time.monotonic()
+            if left < 0 or self.process.poll() is not None:
+                raise TimeoutError(f"kernel rc {self.process.poll()}: {self.read_log()}")
+            self.receive(min(left, 0.1))
+
+    def read_log(self) -> str:
+        return (self.folder / "log").read_text()[-3000:]
+
+    def reply(self, msg_id: str, timeout: float = 10) -> Message:
+        self.wait(lambda: msg_id in self.replies, timeout)
+        return self.replies[msg_id]
+
+    def is_idle(self, msg_id: str) -> bool:
+        return any(
+            m.msg_type == "status" and m.read()["execution_state"] == "idle"
+            for m in self.outputs[msg_id]
+        )
+
+    def text(self, msg_id: str, name: str = "stdout") -> str:
+        return "".join(
+            m.read()["text"]
+            for m in self.outputs[msg_id]
+            if m.msg_type == "stream" and m.read()["name"] == name
+        )
+
+    def join(self, *, source: bool = False, name: str | None = None) -> bootstrap.EngineReport:
+        self.name = name or self.name
+        make = bootstrap.source_request if source else bootstrap.probe_request
+        content = self.reply(self.request("shell", "execute_request", make(self.name))).read()
+        report = bootstrap.read_report(content)
+        assert report is not None, bootstrap.refusal(content)
+        if "apply" in self.sockets:
+            self._poller.unregister(self.sockets["apply"])
+            self.sockets.pop("apply").close(linger=0)
+        self.connect("apply", report.apply_url)
+        return report
+
+    def send_code(self, code: str, msg_id: str | None = None, **content: Any) -> str:
+        content = {"silent": False, "stop_on_error": False, "allow_stdin": False, **content}
+        return self.request("shell", "execute_request", {"code": code, **content}, msg_id=msg_id)
+
+    def execute(self, code: str, **content: Any) -> dict[str, Any]:
+        return self.reply(self.send_code(code, **content)).read()
+
+    def send_call(
+        self, function: Any, *args: Any, ours: Any = None, msg_id: str | None = None, **kwargs: Any
+    ) -> str:
+        packed = payload.pack_calls(function, [(args, kwargs)])
+        python = {"python": "cpython-%d.%d" % sys.version_info[:2]} if packed.by_value else {}
+        return self.request(
+            "apply",
+            "apply_request",
+            {"index": packed.index},
+            ours={"client": "tester", **python, **(ours or {})},
+            buffers=[packed.function, packed.arguments, *packed.buffers],
+            msg_id=msg_id,
+        )
+
+    def answer(self, msg_id: str, timeout: float = 10) -> Answer:
+        return Answer(self.reply(msg_id, timeout))
+
+    def call(self, function: Any, *args: Any, **kwargs: Any) -> Answer:
+        return self.answer(self.send_call(function, *args, **kwargs))
+
+    def interrupt(self, attempt: str, kind: str = "apply") -> str:
+        return self.request("apply", "interrupt_request", {"attempt": attempt, "kind": kind})
+
+    def ping(self) -> dict[str, Any]:
+        return self.reply(self.request("apply", "ping_request", {})).read()
+
+    def shut_down(self) -> int:
+        """End the kernel politely and return its exit code."""
+        self.request("control", "shutdown_request", {"restart": False})
+        return self.process.wait(10)
+
+    def signal(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+
+def interactive(source: str) -> dict[str, Any]:
+    """Run source as if it were typed into a notebook; returns the namespace."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(source, "<cell>", "exec"), names)
+    return names

@@ -1,0 +1,101 @@
+"""A view without a cluster: real results, tasks that the test ends itself."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+from traitlets import Any, Bool, HasTraits
+
+from ipyviews.client.results import AsyncResult
+from ipyviews.client.tasks import Task
+
+
+class FakeConnection:
+    def __init__(self):
+        self.changed = threading.Condition(threading.RLock())
+        self.listeners = []
+        self.asked = []
+        self.failure = None
+
+    def listen(self, tasks, listener):
+        self.listeners.append(listener)
+
+    def mute(self, tasks, listener):
+        self.listeners.remove(listener)
+
+    def request(self, name, **content):
+        self.asked.append((name, content))
+
+    def check_may_wait(self):
+        return
+
+    def check_thread(self):
+        return
+
+
+class FakeClient:
+    closed = False
+
+    def __init__(self, ids):
+        self.ids = list(ids)
+        self.connection = FakeConnection()
+        self.signals = []
+
+    def send_signal(self, signum, targets):
+        self.signals.append((signum, targets))
+
+
+class FakeView(HasTraits):
+    """Notes what is executed; `answer` is called with the view and the new tasks."""
+
+    block = Bool(False)
+    targets = Any()
+
+    def __init__(self, ids=(0, 1), *, answer=None):
+        super().__init__()
+        self.client = FakeClient(ids)
+        self.targets = list(ids)
+        self.calls = []
+        self.tasks = []
+        self._answer = answer or (lambda view, tasks: [view.end(task) for task in tasks])
+        self._numbers = itertools.count()
+
+    @contextmanager
+    def temp_flags(self, targets):
+        before, self.targets = self.targets, targets
+        yield
+        self.targets = before
+
+    def execute(self, code, silent=True, block=None):
+        targets = self.targets
+        self.calls.append(SimpleNamespace(code=code, silent=silent, targets=targets))
+        ids = self.client.ids if targets == "all" else targets
+        engines = [ids] if isinstance(ids, int) else ids
+        self.tasks = [
+            Task(f"r.{next(self._numbers)}", "execute", engine, time.time()) for engine in engines
+        ]
+        children = self.tasks[0] if isinstance(ids, int) else self.tasks
+        result = AsyncResult(self.client, children, "%px", targets=targets)
+        self._answer(self, self.tasks)
+        return result
+
+    def write(self, task, msg_type, **content):
+        task.written().add(msg_type, content)
+        for listener in list(self.client.connection.listeners):
+            listener(task, msg_type, content, {}, [], None)
+
+    def prints(self, task, text, name="stdout"):
+        self.write(task, "stream", name=name, text=text)
+
+    def end(self, task, **content):
+        message = SimpleNamespace(ours={"engine": task.engine}, buffers=[])
+        task.finish(message, {"status": "ok", "execution_count": 1, **content})
+
+    def fail(self, task, ename="ZeroDivisionError", evalue="division by zero"):
+        error = {"ename": ename, "evalue": evalue, "traceback": [f"{ename}: {evalue}"]}
+        self.write(task, "error", **error)
+        self.end(task, status="error", **error)

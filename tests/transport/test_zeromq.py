@@ -1,0 +1,424 @@
+"""The ZeroMQ ports, over ipc in a private folder; no kernel."""
+
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+import zmq
+
+from ipyviews.errors import ClusterError
+from ipyviews.transport.base import PeerGone
+from ipyviews.transport.zeromq import ZmqTransport, raise_file_limit
+
+
+class Box:
+    """Collects messages; `wait` returns when there are enough."""
+
+    def __init__(self):
+        self.got = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, frames):
+        self.got.append(frames)
+        self._changed.set()
+
+    async def wait(self, count, timeout=10):
+        async with asyncio.timeout(timeout):
+            while len(self.got) < count:
+                self._changed.clear()
+                await self._changed.wait()
+        return self.got
+
+
+@pytest.fixture
+async def transport():
+    made = ZmqTransport(asyncio.get_running_loop())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def other():
+    """The transport of another process, so to speak."""
+    made = ZmqTransport(asyncio.get_running_loop())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"ipc://{tmp_path}/s"
+
+
+async def until(condition, timeout=10):
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def met(router, dealer):
+    """Exchange one message in each direction."""
+    at_router, at_dealer = Box(), Box()
+    router.listen(at_router)
+    dealer.listen(at_dealer)
+    dealer.send([b"hello"])
+    ((name, _),) = await at_router.wait(1)
+    router.send([name, b"welcome"])
+    await at_dealer.wait(1)
+    at_router.got.clear()
+    at_dealer.got.clear()
+    return at_router, at_dealer
+
+
+async def test_messages_go_both_ways_with_the_dealers_name(transport, other, url):
+    router = transport.bind_router(url, b"c")
+    dealer = other.connect_dealer(url, b"me")
+    inbox, back = Box(), Box()
+    router.listen(inbox)
+    dealer.listen(back)
+    dealer.send([b"a", b"", b"c" * 300])
+    assert await inbox.wait(1) == [[b"me", b"a", b"", b"c" * 300]]
+    router.send([b"me", b"x", b"y"])
+    assert await back.wait(1) == [[b"x", b"y"]]
+
+
+async def test_large_buffers_arrive_writable_and_are_passed_on_unchanged(transport, other, url):
+    router = transport.bind_router(url, b"c")
+    sender = other.connect_dealer(url, b"sender")
+    receiver = other.connect_dealer(url, b"receiver")
+    got = Box()
+    receiver.listen(got)
+    receiver.send([b"here"])
+    router.listen(lambda frames: router.send([b"receiver", *frames]) if len(frames) > 2 else None)
+    big = bytes(range(256)) * 4000
+    sender.send([b"h"] * 6 + [big, memoryview(big)[1000:900_000], bytearray(b"small")])
+    (message,) = await got.wait(1)
+    assert message[-3:] == [big, big[1000:900_000], b"small"]
+    assert isinstance(message[-1], bytes)
+    large = message[-2]
+    assert isinstance(large, memoryview)
+    large[0] = 7
+    assert big[1000] != 7
+    assert large[0] == 7
+
+
+async def test_a_slow_reader_loses_nothing(transport, other, url):
+    router = transport.bind_router(url, b"c")
+    dealer = other.connect_dealer(url, b"me")
+    _, at_dealer = await met(router, dealer)
+    count = 20_000
+    for number in range(count):
+        router.send([b"me", number.to_bytes(4)])
+    messages = await at_dealer.wait(count, 30)
+    assert [int.from_bytes(frames[0]) for frames in messages] == list(range(count))
+
+
+async def test_a_reader_that_starts_late_loses_nothing(transport, other, url):
+    router = transport.bind_router(url, b"c")
+    dealer = other.connect_dealer(url, b"me")
+    for number in range(5000):
+        dealer.send([number.to_bytes(4)])
+    inbox = Box()
+    router.listen(inbox)
+    assert len(await inbox.wait(5000)) == 5000
+
+
+async def test_sending_to_an_unknown_peer_says_so(transport, url):
+    router = transport.bind_router(url, b"c")
+    with pytest.raises(PeerGone):
+        router.send([b"nobody", b"x"])
+
+
+async def test_sending_to_a_peer_that_left_says_so(transport, other, url):
+    router = transport.bind_router(url, b"c")
+    dealer = other.connect_dealer(url, b"me")
+    await met(router, dealer)
+    dealer.close()
+
+    def gone():
+        try:
+            router.send([b"me", b"x"])
+        except PeerGone:
+            return True
+        return False
+
+    await until(gone)
+
+
+async def test_sending_on_a_closed_port_says_so(transport, url):
+    router = transport.bind_router(url, b"c")
+    router.close()
+    router.close()
+    with pytest.raises(PeerGone):
+        router.send([b"me", b"x"])
+
+
+async def test_a_handler_that_raises_does_not_stop_the_port(transport, other, url):
+    loop = asyncio.get_running_loop()
+    reported = []
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    router = transport.bind_router(url, b"c")
+    dealer = other.connect_dealer(url, b"me")
+    good = Box()
+
+    def handler(frames):
+        if frames[1] == b"bad":
+            raise ValueError("bad")
+        good(frames)
+
+    router.listen(handler)
+    for word in (b"1", b"bad", b"2"):
+        dealer.send([word])
+    assert [frames[1] for frames in await good.wait(2)] == [b"1", b"2"]
+    assert [str(error) for error in reported] == ["bad"]
+
+
+async def test_a_busy_port_lets_the_loop_have_its_turns(transport, other, url):
+    router = transport.bind_router(url, b"c")
+    dealer = other.connect_dealer(url, b"me")
+    at_router, _ = await met(router, dealer)
+    for _ in range(30_000):
+        dealer.send([b"x"])
+    loop = asyncio.get_running_loop()
+    turns = 0
+    while len(at_router.got) < 30_000:
+        turns += 1
+        await asyncio.sleep(0)
+        if turns == 1:
+            await at_router.wait(1)
+    # 30,000 messages take some 100 ms; one turn reads for at most 5 ms.
+    assert turns > 5
+    assert loop.time() > 0
+
+
+async def test_a_send_does_not_swallow_the_wake_up(transport, other, url):
+    """Both ends send while they receive; with the edge lost one of them would wait forever."""
+    router = transport.bind_router(url, b"c")
+    dealer = other.connect_dealer(url, b"me")
+    rounds, done = 3000, asyncio.Event()
+    seen = 0
+
+    def answer(frames):
+        nonlocal seen
+        seen += 1
+        if seen == rounds:
+            done.set()
+        dealer.send([b"again"])
+
+    router.listen(lambda frames: router.send([frames[0], b"back"]))
+    dealer.listen(answer)
+    for _ in range(5):
+        dealer.send([b"go"])
+    await asyncio.wait_for(done.wait(), 20)
+
+
+async def test_the_socket_file_is_the_owners_alone(transport, url):
+    transport.bind_router(url, b"c")
+    assert stat.S_IMODE(Path(url.removeprefix("ipc://")).stat().st_mode) == 0o600
+
+
+async def test_an_address_that_cannot_be_used_is_one_sentence(transport, tmp_path):
+    for attempt in (
+        lambda: transport.bind_router(f"ipc://{tmp_path}/{'x' * 200}", b"c"),
+        lambda: transport.bind_router(f"ipc://{tmp_path}/no/such/folder", b"c"),
+        lambda: transport.connect_dealer("nonsense", b"c"),
+        lambda: transport.connect_sub("nonsense"),
+    ):
+        with pytest.raises(ClusterError, match="cannot be used"):
+            attempt()
+
+
+async def test_disconnection_is_told_after_the_last_message(transport, other, url):
+    router = other.bind_router(url, b"c")
+    events = []
+    dealer = transport.connect_dealer(url, b"me", lambda: events.append("disconnected"))
+    dealer.listen(lambda frames: events.append(frames[0]))
+    greeted = Box()
+    router.listen(greeted)
+    dealer.send([b"hello"])
+    await greeted.wait(1)
+    for number in range(100):
+        router.send([b"me", b"%d" % number])
+    router.close()
+    await until(lambda: "disconnected" in events)
+    assert events == [b"%d" % number for number in range(100)] + ["disconnected"]
+
+
+async def test_disconnection_is_told_to_a_port_that_does_not_listen(transport, other, url):
+    router = other.bind_router(url, b"c")
+    told = asyncio.Event()
+    dealer = transport.connect_dealer(url, b"me", told.set)
+    greeted = Box()
+    router.listen(greeted)
+    dealer.send([b"hello"])
+    await greeted.wait(1)
+    router.close()
+    await asyncio.wait_for(told.wait(), 5)
+
+
+async def test_closing_the_port_itself_is_no_disconnection(transport, other, url):
+    router = other.bind_router(url, b"c")
+    told = []
+    dealer = transport.connect_dealer(url, b"me", lambda: told.append(1))
+    await met(router, dealer)
+    dealer.close()
+    await asyncio.sleep(0.05)
+    assert told == []
+
+
+async def test_a_client_that_comes_back_keeps_its_name(transport, other, url):
+    router = transport.bind_router(url, b"c")
+    first = other.connect_dealer(url, b"me")
+    await met(router, first)
+    second = other.connect_dealer(url, b"me")
+    box = Box()
+    second.listen(box)
+    second.send([b"hello"])
+    inbox = Box()
+    router.listen(inbox)
+    await inbox.wait(1)
+    router.send([b"me", b"you"])
+    assert await box.wait(1) == [[b"you"]]
+
+
+class Kernel:
+    """A bound ROUTER that answers with its name, as a kernel's shell does."""
+
+    def __init__(self, transport, url, name):
+        self.port = transport.bind_router(url, b"")
+        self.heard = []
+        self.name = name
+        self.port.listen(self._answer)
+
+    def _answer(self, frames):
+        self.heard.append(frames[1])
+        self.port.send([frames[0], self.name, *frames[1:]])
+
+
+async def test_an_engine_is_reached_by_its_routing_id(transport, other, tmp_path):
+    engines = transport.engine_router(b"controller")
+    box = Box()
+    engines.listen(box)
+    kernels = [Kernel(other, f"ipc://{tmp_path}/{n}", b"kernel%d" % n) for n in range(4)]
+    for n in range(4):
+        engines.connect(b"e%d.1" % n, f"ipc://{tmp_path}/{n}")
+        engines.send([b"e%d.1" % n, b"task%d" % n])
+    replies = await box.wait(4)
+    assert sorted(replies) == [[b"e%d.1" % n, b"kernel%d" % n, b"task%d" % n] for n in range(4)]
+    assert [kernel.heard for kernel in kernels] == [[b"task%d" % n] for n in range(4)]
+
+
+async def test_messages_before_the_kernel_is_up_arrive(transport, other, url):
+    engines = transport.engine_router(b"controller")
+    box = Box()
+    engines.listen(box)
+    engines.connect(b"e0.1", url)
+    engines.send([b"e0.1", b"early"])
+    await asyncio.sleep(0)
+    kernel = Kernel(other, url, b"kernel")
+    await box.wait(1)
+    assert kernel.heard == [b"early"]
+
+
+async def test_a_routing_id_is_refused_a_second_time(transport, other, tmp_path):
+    engines = transport.engine_router(b"controller")
+    engines.connect(b"e0.1", f"ipc://{tmp_path}/a")
+    with pytest.raises(AssertionError, match="used before"):
+        engines.connect(b"e0.1", f"ipc://{tmp_path}/b")
+    engines.disconnect(b"e0.1")
+    with pytest.raises(AssertionError, match="used before"):
+        engines.connect(b"e0.1", f"ipc://{tmp_path}/a")
+    engines.connect(b"e0.2", f"ipc://{tmp_path}/a")
+    with pytest.raises(AssertionError, match="disconnect its old life"):
+        engines.connect(b"e0.3", f"ipc://{tmp_path}/a")
+
+
+async def test_what_was_queued_for_a_dead_engine_never_reaches_its_successor(transport, other, url):
+    engines = transport.engine_router(b"controller")
+    box = Box()
+    engines.listen(box)
+    first = Kernel(other, url, b"first")
+    engines.connect(b"e0.1", url)
+    engines.send([b"e0.1", b"one"])
+    await box.wait(1)
+    first.port.close()
+    engines.send([b"e0.1", b"for the dead"])
+    engines.disconnect(b"e0.1")
+    with pytest.raises(PeerGone):
+        engines.send([b"e0.1", b"too late"])
+        await asyncio.sleep(0.05)
+        engines.send([b"e0.1", b"too late"])
+    second = Kernel(other, url, b"second")
+    engines.connect(b"e0.2", url)
+    engines.send([b"e0.2", b"two"])
+    replies = await box.wait(2)
+    assert replies[-1] == [b"e0.2", b"second", b"two"]
+    assert second.heard == [b"two"]
+
+
+async def test_300_rounds_of_disconnect_and_connect(transport, other, url):
+    engines = transport.engine_router(b"controller")
+    box = Box()
+    engines.listen(box)
+    Kernel(other, url, b"kernel")
+    for life in range(1, 301):
+        engines.connect(b"e0.%d" % life, url)
+        engines.disconnect(b"e0.%d" % life)
+    engines.disconnect(b"e0.300")
+    engines.connect(b"e0.301", url)
+    engines.send([b"e0.301", b"still alive"])
+    assert await box.wait(1) == [[b"e0.301", b"kernel", b"still alive"]]
+
+
+async def test_a_subscriber_gets_its_topics(transport, url):
+    context = zmq.Context()
+    publisher = context.socket(zmq.XPUB)
+    publisher.linger = 0
+    try:
+        publisher.bind(url)
+        port = transport.connect_sub(url)
+        box = Box()
+        port.listen(box)
+        port.subscribe(b"a")
+        assert await asyncio.to_thread(publisher.recv) == b"\x01a"
+        publisher.send_multipart([b"abc", b"1"])
+        publisher.send_multipart([b"b", b"2"])
+        publisher.send_multipart([b"a", b"3"])
+        assert await box.wait(2) == [[b"abc", b"1"], [b"a", b"3"]]
+        port.unsubscribe(b"a")
+        assert await asyncio.to_thread(publisher.recv) == b"\x00a"
+    finally:
+        publisher.close()
+        context.term()
+
+
+async def test_closing_sends_what_is_queued_and_ends_soon(other, url):
+    loop = asyncio.get_running_loop()
+    router = other.bind_router(url, b"c")
+    inbox = Box()
+    router.listen(inbox)
+    leaving = ZmqTransport(loop)
+    leaving.connect_dealer(url, b"me").send([b"farewell"])
+    unheard = leaving.connect_dealer(url + "-nobody", b"me", lambda: None)
+    unheard.send([b"never"])
+    start = loop.time()
+    leaving.close()
+    assert loop.time() - start < 3
+    assert await inbox.wait(1) == [[b"me", b"farewell"]]
+
+
+async def test_closing_lets_go_of_all_files(url):
+    before = set(Path("/proc/self/fd").iterdir()) if Path("/proc").exists() else set()
+    transport = ZmqTransport(asyncio.get_running_loop())
+    router = transport.bind_router(url, b"c")
+    dealer = transport.connect_dealer(url, b"me", lambda: None)
+    await met(router, dealer)
+    transport.close()
+    after = set(Path("/proc/self/fd").iterdir()) if Path("/proc").exists() else set()
+    assert len(after) <= len(before)
+
+
+def test_the_limit_of_open_files_can_only_grow():
+    before = raise_file_limit(0)
+    assert raise_file_limit(before + 1) in (before, before + 1)
