@@ -1,25 +1,26 @@
 """The command ``ipyviews``: start, stop, list and look at clusters of this machine.
 
-Exit codes: 0 done; 1 it could not be done, for a reason given in one sentence; 2 the command line is
-not understood; 130 interrupted.
+Exit codes: 0 done; 1 it could not be done, for a reason given in one sentence; 2 the command line
+is not understood; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.errors import ClusterError, IPyViewsError, UsageError
+from ipyviews.client.client import Client
+from ipyviews.cluster import Cluster
+from ipyviews.errors import IPyViewsError, UsageError
 from ipyviews.launching.rundir import find_cluster, list_clusters
+from ipyviews.launching.start import end_cluster
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from ipyviews.launching.rundir import ClusterFile
+    from collections.abc import Callable, Sequence
 
 #: Longest time for a cluster to be gone after it was told to stop [s].
 STOPPING_S = 15.0
@@ -94,25 +95,21 @@ def parser() -> argparse.ArgumentParser:
 
 def start(options: argparse.Namespace) -> int:
     """Start a detached cluster and return when its engines are up."""
+    kernels: list[str] = options.kernel or []
     cluster = Cluster(
         n=options.n,
         cluster_id=options.cluster_id,
-        kernel=kernels(options.kernel, options.n),
+        kernel=kernels[0] if len(kernels) == 1 else kernels,
         detached=True,
         idle_limit=options.idle_limit,
     )
-    try:
-        client = cluster.start_and_connect_sync()
-    except BaseException:
-        cluster.stop_cluster_sync()
-        raise
-    count = len(client)
-    client.close()
+    with cluster.start_and_connect_sync() as client:
+        count = len(client)
     name = options.cluster_id
-    asked = "" if name == "default" else f"cluster_id={name!r}"
+    connect, stop_it = ("", "") if name == "default" else (f"cluster_id={name!r}", f" {name}")
     print(
-        f"{count} engines run; connect with ipyviews.Client({asked}), "
-        f"stop with `ipyviews stop{'' if name == 'default' else ' ' + name}`"
+        f"{count} engine{'s' * (count != 1)} started: connect with ipyviews.Client({connect}), "
+        f"stop with `ipyviews stop{stop_it}`"
     )
     return 0
 
@@ -151,7 +148,9 @@ def status(options: argparse.Namespace) -> int:
 
 def demo(_: argparse.Namespace) -> int:
     """Run the demo."""
-    return importlib.import_module("ipyviews.demo").main()
+    # It shows the magics, a layer above this one.
+    code: int = importlib.import_module("ipyviews.demo").main()
+    return code
 
 
 def show(rows: list[dict[str, Any]], columns: list[str], output: str, empty: str) -> None:

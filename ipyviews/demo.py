@@ -18,18 +18,20 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.profiledir import ProfileDir
 from tqdm import tqdm
+from traitlets.config import Config
 
 import ipyviews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from IPython.core.interactiveshell import InteractiveShell
-
     from ipyviews import AsyncMapResult, Client, LoadBalancedView
+    from ipyviews.client.tasks import Metadata
 
 ENGINES = 4
 
@@ -94,9 +96,8 @@ def survey(path: str) -> Survey:
 
 def total(surveys: Iterable[Survey]) -> Survey:
     """Add up what was found."""
-    columns = list(zip(*surveys, strict=True))
-    counts = [sum(column) for column in columns[:4]]
-    return Survey(*counts, longest=max(columns[4]))
+    modules, unreadable, functions, classes, longest = zip(*surveys, strict=True)
+    return Survey(sum(modules), sum(unreadable), sum(functions), sum(classes), max(longest))
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def work_of(result: AsyncMapResult) -> tuple[dict[int, float], dict[int, int]]:
     """Add up seconds at work, and count tasks, by engine."""
     busy: Counter[int] = Counter()
     tasks: Counter[int] = Counter()
-    for task in result.metadata:
+    for task in cast("list[Metadata]", result.metadata):
         busy[task.engine_id] += (task.completed - task.started).total_seconds()
         tasks[task.engine_id] += 1
     return dict(sorted(busy.items())), dict(sorted(tasks.items()))
@@ -162,10 +163,6 @@ def show_magics(client: Client) -> None:
 @contextmanager
 def ipython() -> Iterator[InteractiveShell]:
     """Give an IPython shell that keeps no history and writes no profile of the user's."""
-    from IPython.core.interactiveshell import InteractiveShell
-    from IPython.core.profiledir import ProfileDir
-    from traitlets.config import Config
-
     with tempfile.TemporaryDirectory() as folder:
         config = Config(HistoryManager={"enabled": False})
         profile = ProfileDir.create_profile_dir(folder)
@@ -173,6 +170,7 @@ def ipython() -> Iterator[InteractiveShell]:
         try:
             yield shell
         finally:
+            shell.restore_sys_module_state()
             InteractiveShell.clear_instance()
 
 

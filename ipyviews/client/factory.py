@@ -25,7 +25,7 @@ class ViewFactory(Session):
         key
             An engine id, negative ones counting from the end; a slice of the ids; or ids.
         """
-        if not isinstance(key, int | slice | list | tuple | range) or isinstance(key, bool):
+        if not _is_key(key):
             raise WrongType(f"key by int/slice/iterable of ints only, not {type(key)}")
         known = self.ids
         self._require(known)
@@ -54,3 +54,7 @@ class ViewFactory(Session):
         everywhere = targets is None or (isinstance(targets, str) and targets.lower() == "all")
         chosen = None if everywhere else self.resolve(targets)
         return LoadBalancedView(self, targets=chosen, **flags)
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, int | slice | list | tuple | range) and not isinstance(key, bool)

@@ -52,7 +52,8 @@ class IOThread:
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """End the thread; waits for it at most `timeout_s` [s], not at all from inside it."""
-        self._wake(self.loop.stop)
+        # One turn later, so that what was posted before has its effects.
+        self.post(lambda: self.loop.call_soon(self.loop.stop))
         if not self.is_current() and self._thread.ident is not None:
             self._thread.join(timeout_s)
 

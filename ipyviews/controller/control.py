@@ -203,7 +203,7 @@ class Control:
         for info in infos:
             record = load.get(info["id"])
             info["running"] = len(record.running) if record else 0
-            info["queued"] = record.queued if record else 0
+            info["queued"] = len(record.queued) if record else 0
         clients = [{"id": c.id, "name": c.name, "pid": c.pid} for c in self._clients]
         return {"engines": infos, "clients": clients, "counters": dict(self._counters)}
 

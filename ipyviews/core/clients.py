@@ -47,7 +47,6 @@ class Clients:
     def __init__(self) -> None:
         self.by_id: dict[ClientId, Client] = {}
         self._dispatches = 0
-        self._last_used_s = 0.0
         self._last_mean_s = 0.0
 
     def get(self, name: ClientId) -> Client:
@@ -61,19 +60,20 @@ class Clients:
         """Let a client with nothing to start begin to compete.
 
         It starts level with the least served of those that compete, one task ahead: it gets the
-        next turn, but no credit for the time it asked for nothing.
+        next turn, but no credit for the time it asked for nothing. When none competes, all start
+        level.
         """
-        rivals = [
+        competing = [
             rival.used_s - rival.mean_s
             for rival in self.by_id.values()
             if rival.queued and not rival.stalled and rival is not client
         ]
-        client.used_s = max(client.used_s, min(rivals, default=self._last_used_s))
+        level = min(competing) if competing else max(rival.used_s for rival in self.by_id.values())
+        client.used_s = max(client.used_s, level)
 
     def charge(self, task: Task) -> None:
         """Count a run that starts."""
         client = task.client
-        self._last_used_s = client.used_s
         self._dispatches += 1
         client.served = self._dispatches
         task.charge = client.mean_s

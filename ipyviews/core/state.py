@@ -199,8 +199,11 @@ class ControllerState:
             task.retries -= 1
             self._enqueue(task)
         else:
-            cancelled = task.cancelled and status is not Status.OK
-            self._finish(task, Verdict.CANCELLED if cancelled else Verdict.REPLIED)
+            if task.cancelled and status is not Status.OK:
+                reason = f"cancelled while it ran on engine {engine.id}"
+                self._finish(task, Verdict.CANCELLED, reason)
+            else:
+                self._finish(task, Verdict.REPLIED)
             if task.kind is Kind.EXECUTE and status is not Status.OK:
                 self._abort_rest(task, engine)
         self._fill(engine)

@@ -17,9 +17,9 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import ipyviews
 from ipyviews.errors import ClusterError
 from ipyviews.launching import rundir
+from ipyviews.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,7 +233,7 @@ def _launch(folder: Path, config: ClusterConfig, *, detached: bool) -> AgentProc
     settings = dataclasses.asdict(config) | {
         "cluster_id": config.cluster_id or folder.name,
         "detached": detached,
-        "version": ipyviews.__version__,
+        "version": __version__,
     }
     lock = rundir.take_lock(folder, wait=True)
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

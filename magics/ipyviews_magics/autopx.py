@@ -1,18 +1,19 @@
 """``%autopx``: every cell is rewritten into a ``%%px`` cell before IPython runs it.
 
-It uses IPython's list of input transformers, so no method of the shell is replaced. Cells that begin
-with one of our own magics stay as they are, and ``%%local`` marks one that runs here.
+It uses IPython's list of input transformers, so no method of the shell is replaced. Cells that
+begin with one of our own magics stay as they are, and ``%%local`` marks one that runs here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from IPython.core.interactiveshell import InteractiveShell
 
 LOCAL = "%%local"

@@ -38,10 +38,10 @@ def _connect() -> Client:
 
 
 def _start() -> Client:
-    client = ipyviews.Cluster().start_and_connect_sync()
+    client: Client = ipyviews.Cluster().start_and_connect_sync()
     print(
         f"Started {_count(client)} on this machine, one per core; "
-        "for another number: ipyviews.Cluster(n=4).start_and_connect_sync().activate()"
+        "for another number: rc = ipyviews.Cluster(n=4).start_and_connect_sync(activate=True)"
     )
     return client
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
-from IPython.core.magic_arguments import argument
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 Magic = TypeVar("Magic", bound=Callable[..., Any])
 
@@ -33,9 +32,16 @@ class Options:
     out: str | None = None
     local: bool = False
 
-    def changed(self, said: Namespace) -> Options:
-        """Put what was said over these defaults."""
-        return replace(self, **{name: v for name, v in vars(said).items() if v is not None})
+    def read(self, magic: Callable[..., Any], line: str) -> Options:
+        """Put what a line says over these defaults.
+
+        Raises
+        ------
+        UsageError
+            IPython's, when `magic` has no such option.
+        """
+        said = vars(parse_argstring(magic, line))
+        return replace(self, **{name: value for name, value in said.items() if value is not None})
 
 
 def signal_number(name: str) -> int | None:
@@ -61,95 +67,57 @@ def signal_number(name: str) -> int | None:
         raise UsageError(f"There is no signal {name!r}; say SIGINT, SIGTERM or none.") from None
 
 
-def running_options(magic: Magic) -> Magic:
-    """Add the options that ``%%px`` and ``%pxconfig`` share."""
-    return _all(
-        magic,
-        argument(
-            "-b",
-            "--block",
-            dest="block",
-            action="store_const",
-            const=True,
-            help="wait for the engines",
-        ),
-        argument(
-            "-a",
-            "--noblock",
-            dest="block",
-            action="store_const",
-            const=False,
-            help="return an AsyncResult at once",
-        ),
-        argument("-t", "--targets", help="engines to use: all, 0, [0,2], 1:3"),
-        argument(
-            "--stream",
-            dest="stream",
-            action="store_const",
-            const=True,
-            help="show output as it comes",
-        ),
-        argument(
-            "--no-stream",
-            dest="stream",
-            action="store_const",
-            const=False,
-            help="show output at the end, in groups",
-        ),
-        argument(
-            "--verbose",
-            dest="verbose",
-            action="store_const",
-            const=True,
-            help="say on which engines the code runs",
-        ),
-        argument(
-            "--no-verbose", dest="verbose", action="store_const", const=False, help="do not say it"
-        ),
-        argument(
-            "--progress-after",
-            type=float,
-            metavar="SECONDS",
-            help="show a progress bar after so long; 0 at once, -1 never",
-        ),
-        argument(
-            "--signal-on-interrupt",
-            metavar="SIGNAL",
-            help="what an interrupt here sends to the engines: SIGINT stops this cell only; "
-            "none lets it run on",
-        ),
-    )
+def with_options(name: str, *options: argument) -> Callable[[Magic], Magic]:
+    """Give a magic options, read by `Options.read`; its help lists them in this order."""
+
+    def decorate(magic: Magic) -> Magic:
+        # As if they were decorators above the magic: the lowest is applied first.
+        for option in reversed(options):
+            option(magic)
+        magic_arguments(name)(magic)
+        return magic
+
+    return decorate
 
 
-def output_options(magic: Magic) -> Magic:
-    """Add the options that ``%%px`` and ``%pxresult`` share."""
-    return _all(
-        magic,
-        argument(
-            "--group-outputs",
-            choices=["type", "engine", "order"],
-            help="how output at the end is grouped",
-        ),
-        argument(
-            "-e",
-            dest="group_outputs",
-            action="store_const",
-            const="engine",
-            help="the same as --group-outputs engine",
-        ),
-        argument(
-            "-r",
-            dest="group_outputs",
-            action="store_const",
-            const="order",
-            help="the same as --group-outputs order",
-        ),
-        argument("-o", "--out", metavar="NAME", help="store the AsyncResult under this name"),
-    )
+def _flag(*names: str, dest: str, value: object = True, says: str) -> argument:
+    return argument(*names, dest=dest, action="store_const", const=value, help=says)
 
 
-def _all(magic: Magic, *arguments: Callable[[Magic], Magic]) -> Magic:
-    # Decorators apply from the last to the first, and the help lists them in that order.
-    for decorate in reversed(arguments):
-        magic = decorate(magic)
-    return magic
+#: Of ``%%px`` and ``%pxconfig``.
+RUNNING = (
+    _flag("-b", "--block", dest="block", says="wait for the engines"),
+    _flag("-a", "--noblock", dest="block", value=False, says="return an AsyncResult at once"),
+    argument("-t", "--targets", help="engines to use: all, 0, [0,2], 1:3"),
+    _flag("--stream", dest="stream", says="show output as it comes"),
+    _flag("--no-stream", dest="stream", value=False, says="show output at the end, in groups"),
+    _flag("--verbose", dest="verbose", says="say on which engines the code runs"),
+    _flag("--no-verbose", dest="verbose", value=False, says="do not say it"),
+    argument(
+        "--progress-after",
+        type=float,
+        metavar="SECONDS",
+        help="show a progress bar after so long; 0 at once, -1 never",
+    ),
+    argument(
+        "--signal-on-interrupt",
+        metavar="SIGNAL",
+        help="what an interrupt here sends to the engines: SIGINT stops this cell only; "
+        "none lets it run on",
+    ),
+)
+
+#: Of ``%%px`` and ``%pxresult``.
+OUTPUT = (
+    argument(
+        "--group-outputs",
+        choices=["type", "engine", "order"],
+        help="how output at the end is grouped",
+    ),
+    _flag("-e", dest="group_outputs", value="engine", says="as --group-outputs engine"),
+    _flag("-r", dest="group_outputs", value="order", says="as --group-outputs order"),
+    argument("-o", "--out", metavar="NAME", help="store the AsyncResult under this name"),
+)
+
+#: Of ``%%px``.
+LOCAL = _flag("--local", dest="local", says="run the cell here as well")

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from ipyviews import errors
 from ipyviews.client.views import LoadBalancedView
-from ipyviews_magics.options import Options, output_options, running_options, signal_number
+from ipyviews_magics.options import LOCAL, OUTPUT, RUNNING, Options, signal_number, with_options
 from ipyviews_magics.targets import parse_targets
 from ipyviews_magics.waiting import name_engines, quiet, show_live, tasks_of, wait_with_bar
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from ipyviews.client.results import AsyncResult
-    from ipyviews.client.views import DirectView
+    from ipyviews.client.views import DirectView, View
     from ipyviews_magics.autopx import AutoPx
     from ipyviews_magics.targets import Targets
 
@@ -68,7 +67,7 @@ class PxMagics:
         self._view = view
         self._autopx = autopx
 
-    def follow(self, view: AnyView) -> None:
+    def follow(self, view: View) -> None:
         """Wait for each cell until somebody changes the view's `block`; from then on obey that.
 
         A view does not block by itself, for its calls; a cell reads as if it ran here.
@@ -94,22 +93,18 @@ class PxMagics:
         """Run the rest of the line on the engines; all of it is code."""
         return self._run(line, self.options)
 
-    @magic_arguments("%px")
-    @running_options
-    @output_options
-    @argument("--local", action="store_const", const=True, help="run the cell here as well")
+    @with_options("%px", *RUNNING, *OUTPUT, LOCAL)
     def px_cell(self, line: str, cell: str) -> AsyncResult | None:
         """Run the cell on the engines and show what they write, labelled by engine.
 
         A blocking cell returns nothing and raises what failed; the others return an AsyncResult.
         """
-        return self._run(cell, self.options.changed(parse_argstring(self.px_cell, line)))
+        return self._run(cell, self.options.read(self.px_cell, line))
 
-    @magic_arguments("pxresult")
-    @output_options
+    @with_options("pxresult", *OUTPUT)
     def pxresult(self, line: str) -> None:
         """Wait for the latest cell of these magics and show its output, grouped."""
-        options = self.options.changed(parse_argstring(self.pxresult, line))
+        options = self.options.read(self.pxresult, line)
         if self.last_result is None:
             raise UsageError(
                 f"%pxresult{self.suffix} recalls the last result of %px{self.suffix}, "
@@ -120,11 +115,10 @@ class PxMagics:
         else:
             self._finish(self.last_result, options.group_outputs)
 
-    @magic_arguments("pxconfig")
-    @running_options
+    @with_options("pxconfig", *RUNNING)
     def pxconfig(self, line: str) -> None:
         """Set the defaults for the cells that follow."""
-        options = self.options.changed(parse_argstring(self.pxconfig, line))
+        options = self.options.read(self.pxconfig, line)
         signal_number(options.signal_on_interrupt)
         if options.targets is not None:
             view = self._view()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from IPython.core.getipython import get_ipython
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from ipyviews.client.views import View
     from ipyviews_magics.px import AnyView
 
 
@@ -54,7 +55,7 @@ class Registry:
         for kind, name, _ in magics.names():
             self._check_free(kind, name, suffix)
         for kind, name, function in magics.names():
-            self._shell.register_magic_function(function, kind, name)
+            self._shell.magics_manager.register_function(function, kind, name)
         return magics
 
     def is_ours(self, name: str) -> bool:
@@ -73,7 +74,8 @@ class Registry:
         if self._find(kind, name) is None or (owner is not None and owner.suffix == suffix):
             return
         raise UsageError(
-            f"the suffix {suffix!r} would hide the magic %{name}; choose another, such as '_{suffix}'."
+            f"the suffix {suffix!r} would hide the magic %{name}; "
+            f"choose another, such as '_{suffix}'."
         )
 
 
@@ -87,7 +89,7 @@ def registry_of(shell: InteractiveShell) -> Registry:
     return _registries[shell]
 
 
-def activate(view: AnyView, suffix: str = "") -> None:
+def activate(view: View, suffix: str = "") -> None:
     """Make a view answer to ``%px<suffix>``, ``%%px<suffix>``, ``%pxresult<suffix>`` and so on.
 
     Raises
@@ -98,4 +100,5 @@ def activate(view: AnyView, suffix: str = "") -> None:
     shell = get_ipython()
     if shell is None:
         raise UsageError("magics need IPython; call the view's own methods here.")
-    registry_of(shell).register(suffix, lambda: view).follow(view)
+    runs_cells = cast("AnyView", view)
+    registry_of(shell).register(suffix, lambda: runs_cells).follow(view)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ipyviews.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Targets = int | list[int] | Literal["all"]
 
@@ -47,7 +49,7 @@ def parse_targets(text: str, ids: Sequence[int]) -> Targets:
         return "all"
     if ":" in text:
         return _slice(text, ids)
-    if text.startswith("[") or text.startswith("(") or "," in text:
+    if text.startswith(("[", "(")) or "," in text:
         return _list(text, ids)
     return _known(_number(text, text), ids)
 

@@ -122,7 +122,7 @@ def quiet(interrupt: KeyboardInterrupt, sentence: str) -> KeyboardInterrupt:
     line = f"KeyboardInterrupt: {sentence}"
     interrupt.args = (sentence,)
     # IPython asks the exception itself for its traceback.
-    interrupt._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]  # noqa: SLF001
+    interrupt._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
     return interrupt
 
 

@@ -53,15 +53,14 @@ class Desk:
         return self.feed(EngineExpected(self.now, engine))
 
     def join(self, engine: int, incarnation: int = 1, can_apply: bool = True):
-        self.lives[engine] = max(incarnation, self.lives.get(engine, 0))
+        if incarnation > self.lives.get(engine, 0):
+            self._end_life(engine)
+            self.lives[engine] = incarnation
         return self.feed(EngineJoined(self.now, engine, incarnation, can_apply))
 
     def lose(self, engine: int, incarnation: int = 1, reason: str = "killed by SIGKILL", **how):
         if self.lives.get(engine) == incarnation:
-            del self.lives[engine]
-            self.in_flight = {
-                attempt: kind for attempt, kind in self.in_flight.items() if attempt.engine != engine
-            }
+            self._end_life(engine)
         return self.feed(EngineLost(self.now, engine, incarnation, reason, **how))
 
     def submit(self, task: str, engine: int | None = None, client: str = "a", **what):
@@ -127,6 +126,11 @@ class Desk:
 
     # -- the ledger ----------------------------------------------------------------------------
 
+    def _end_life(self, engine: int) -> None:
+        self.lives.pop(engine, None)
+        for attempt in [attempt for attempt in self.in_flight if attempt.engine == engine]:
+            del self.in_flight[attempt]
+
     def feed(self, event: Event) -> list[Effect]:
         if isinstance(event, TaskSubmitted):
             self.submitted.setdefault(event.task, event)
@@ -156,10 +160,32 @@ class Desk:
                 assert task not in self.replies, "a second reply"
                 assert effect.client == self.submitted[task].client
                 assert following == [Forget(task)]
-                assert bool(effect.reason) is (effect.verdict is not Verdict.REPLIED) or (
-                    effect.verdict is Verdict.CANCELLED
-                )
+                assert bool(effect.reason) is (effect.verdict is not Verdict.REPLIED)
                 self.replies[task] = effect
             case WakeAt(when):
                 assert all(when < other for other in self.alarms), "a redundant alarm"
                 self.alarms.append(when)
+
+
+def fingerprint(state: ControllerState) -> object:
+    """Everything a state knows, as plain values to compare."""
+    tasks = {
+        task.id: (task.state, task.order, task.attempt, task.started, task.charge, task.runs)
+        + (task.retries, task.reruns, task.cancelled, task.queued, task.deadline)
+        for task in state.tasks.values()
+    }
+    engines = {
+        engine.id: (engine.state, engine.incarnation, engine.can_apply, engine.draining)
+        + (list(engine.running), [task.id for task in engine.queued], engine.reason)
+        for engine in state.engines.values()
+    }
+    pools = [
+        (pool.kind, pool.allowed, list(pool.members), pool.index.loads(), pool.unfinished)
+        + ([task.id for task in pool.queued],)
+        for pool in state.pools
+    ]
+    clients = {
+        client.id: (client.used_s, client.mean_s, client.served, client.stalled, client.queued)
+        for client in state.clients.by_id.values()
+    }
+    return tasks, engines, pools, clients, list(state.alarms)

@@ -72,17 +72,16 @@ class KernelBox:
             stdout=self.log,
             stderr=self.log,
             cwd=self.folder,
-            env={**os.environ, "PYTHONWARNINGS": "", **env},
+            env={**os.environ, "PYTHONWARNINGS": "", "IPYTHONDIR": str(self.folder), **env},
         )
+        self._context = self._stack.enter_context(zmq.Context())
         self._stack.callback(self._end)
-        context = self._stack.enter_context(zmq.Context())
         self.sockets: dict[str, zmq.Socket[bytes]] = {}
         self._poller = zmq.Poller()
         self.replies: dict[str, Message] = {}
         self.outputs: dict[str, list[Message]] = defaultdict(list)
         #: Message types and parents in the order they came, replies included.
         self.order: list[tuple[str, str]] = []
-        self._context = context
         self._wires = {c: Wire(self.key, "tester") for c in CHANNELS}
         self._wires["apply"] = Wire(self.key, "tester", own=True, name="tester")
         self._count = 0
@@ -116,9 +115,15 @@ class KernelBox:
         self._poller.register(socket, zmq.POLLIN)
 
     def wait_until_ready(self) -> None:
-        asked = self.request("shell", "kernel_info_request", {})
-        self.reply(asked, 30)
-        self.wait(lambda: self.is_idle(asked))
+        """Repeat a request until its output arrives: a subscription takes effect when it does."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            asked = self.request("shell", "kernel_info_request", {})
+            self.reply(asked, 30)
+            with contextlib.suppress(TimeoutError):
+                self.wait(lambda asked=asked: self.is_idle(asked), 0.2)
+                return
+        raise TimeoutError(self.read_log())
 
     def request(
         self,

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.inputtransformer2 import TransformerManager
+
 from ipyviews_magics.autopx import AutoPx
 
 OURS = {"px", "px_even", "autopx", "autopx_even", "pxresult"}

@@ -1,12 +1,10 @@
 import pytest
 from IPython.core.error import UsageError
-from IPython.core.magic_arguments import magic_arguments, parse_argstring
-from ipyviews_magics.options import Options, output_options, running_options, signal_number
+
+from ipyviews_magics.options import OUTPUT, RUNNING, Options, signal_number, with_options
 
 
-@magic_arguments("%px")
-@running_options
-@output_options
+@with_options("%px", *RUNNING, *OUTPUT)
 def magic(line):
     """Do it."""
 
@@ -36,19 +34,18 @@ def magic(line):
     ],
 )
 def test_what_is_said_changes_the_defaults(line, changed):
-    assert Options().changed(parse_argstring(magic, line)) == Options(**changed)
+    assert Options().read(magic, line) == Options(**changed)
 
 
-def test_what_is_not_said_stays(line="-b"):
+def test_what_is_not_said_stays():
     defaults = Options(verbose=True, progress_after=7.0)
-    said = parse_argstring(magic, line)
-    assert defaults.changed(said) == Options(verbose=True, progress_after=7.0, block=True)
+    assert defaults.read(magic, "-b") == Options(verbose=True, progress_after=7.0, block=True)
 
 
 @pytest.mark.parametrize("line", ["--nosuch", "--group-outputs colour", "--progress-after soon"])
 def test_other_options_are_a_usage_error(line):
     with pytest.raises(UsageError):
-        parse_argstring(magic, line)
+        Options().read(magic, line)
 
 
 def test_the_help_lists_each_option_once():

@@ -3,10 +3,10 @@ import threading
 
 import pytest
 from IPython.core.error import UsageError as ShellUsageError
-from ipyviews_magics.registry import activate, registry_of
 
 from ipyviews.client.results import AsyncResult
 from ipyviews.errors import CompositeError, RemoteError, UsageError
+from ipyviews_magics.registry import activate, registry_of
 from tests.magics.fakes import FakeView
 from tests.waiting import wait_until
 

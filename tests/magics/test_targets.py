@@ -1,7 +1,7 @@
 import pytest
-from ipyviews_magics.targets import parse_targets
 
 from ipyviews.errors import UsageError
+from ipyviews_magics.targets import parse_targets
 
 IDS = [0, 1, 2, 5]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import stat
-from pathlib import Path
 
 import pytest
 import zmq
@@ -10,6 +9,7 @@ import zmq
 from ipyviews.errors import ClusterError
 from ipyviews.transport.base import PeerGone
 from ipyviews.transport.zeromq import ZmqTransport, raise_file_limit
+from tests.waiting import eventually
 
 
 class Box:
@@ -23,8 +23,8 @@ class Box:
         self.got.append(frames)
         self._changed.set()
 
-    async def wait(self, count, timeout=10):
-        async with asyncio.timeout(timeout):
+    async def wait(self, count):
+        async with asyncio.timeout(20):
             while len(self.got) < count:
                 self._changed.clear()
                 await self._changed.wait()
@@ -51,10 +51,12 @@ def url(tmp_path):
     return f"ipc://{tmp_path}/s"
 
 
-async def until(condition, timeout=10):
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.005)
+def is_gone(port, peer):
+    try:
+        port.send([peer, b"x"])
+    except PeerGone:
+        return True
+    return False
 
 
 async def met(router, dealer):
@@ -87,20 +89,20 @@ async def test_large_buffers_arrive_writable_and_are_passed_on_unchanged(transpo
     router = transport.bind_router(url, b"c")
     sender = other.connect_dealer(url, b"sender")
     receiver = other.connect_dealer(url, b"receiver")
-    got = Box()
-    receiver.listen(got)
-    receiver.send([b"here"])
-    router.listen(lambda frames: router.send([b"receiver", *frames]) if len(frames) > 2 else None)
+    _, got = await met(router, receiver)
+    router.listen(lambda frames: router.send([b"receiver", *frames]))
     big = bytes(range(256)) * 4000
     sender.send([b"h"] * 6 + [big, memoryview(big)[1000:900_000], bytearray(b"small")])
     (message,) = await got.wait(1)
-    assert message[-3:] == [big, big[1000:900_000], b"small"]
-    assert isinstance(message[-1], bytes)
-    large = message[-2]
-    assert isinstance(large, memoryview)
-    large[0] = 7
-    assert big[1000] != 7
-    assert large[0] == 7
+    whole, cut, small = message[-3:]
+    # Compared outside the asserts: a failure's report of a megabyte takes minutes.
+    same = (whole == big, cut == big[1000:900_000])
+    assert same == (True, True)
+    assert small == b"small"
+    assert isinstance(small, bytes)
+    assert isinstance(cut, memoryview)
+    cut[0] = 7
+    assert (cut[0], big[1000]) == (7, 232)
 
 
 async def test_a_slow_reader_loses_nothing(transport, other, url):
@@ -110,7 +112,7 @@ async def test_a_slow_reader_loses_nothing(transport, other, url):
     count = 20_000
     for number in range(count):
         router.send([b"me", number.to_bytes(4)])
-    messages = await at_dealer.wait(count, 30)
+    messages = await at_dealer.wait(count)
     assert [int.from_bytes(frames[0]) for frames in messages] == list(range(count))
 
 
@@ -135,15 +137,7 @@ async def test_sending_to_a_peer_that_left_says_so(transport, other, url):
     dealer = other.connect_dealer(url, b"me")
     await met(router, dealer)
     dealer.close()
-
-    def gone():
-        try:
-            router.send([b"me", b"x"])
-        except PeerGone:
-            return True
-        return False
-
-    await until(gone)
+    await eventually(lambda: is_gone(router, b"me"))
 
 
 async def test_sending_on_a_closed_port_says_so(transport, url):
@@ -180,7 +174,6 @@ async def test_a_busy_port_lets_the_loop_have_its_turns(transport, other, url):
     at_router, _ = await met(router, dealer)
     for _ in range(30_000):
         dealer.send([b"x"])
-    loop = asyncio.get_running_loop()
     turns = 0
     while len(at_router.got) < 30_000:
         turns += 1
@@ -189,7 +182,6 @@ async def test_a_busy_port_lets_the_loop_have_its_turns(transport, other, url):
             await at_router.wait(1)
     # 30,000 messages take some 100 ms; one turn reads for at most 5 ms.
     assert turns > 5
-    assert loop.time() > 0
 
 
 async def test_a_send_does_not_swallow_the_wake_up(transport, other, url):
@@ -213,9 +205,9 @@ async def test_a_send_does_not_swallow_the_wake_up(transport, other, url):
     await asyncio.wait_for(done.wait(), 20)
 
 
-async def test_the_socket_file_is_the_owners_alone(transport, url):
-    transport.bind_router(url, b"c")
-    assert stat.S_IMODE(Path(url.removeprefix("ipc://")).stat().st_mode) == 0o600
+async def test_the_socket_file_is_the_owners_alone(transport, tmp_path):
+    transport.bind_router(f"ipc://{tmp_path}/s", b"c")
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
 
 
 async def test_an_address_that_cannot_be_used_is_one_sentence(transport, tmp_path):
@@ -241,7 +233,7 @@ async def test_disconnection_is_told_after_the_last_message(transport, other, ur
     for number in range(100):
         router.send([b"me", b"%d" % number])
     router.close()
-    await until(lambda: "disconnected" in events)
+    await eventually(lambda: "disconnected" in events)
     assert events == [b"%d" % number for number in range(100)] + ["disconnected"]
 
 
@@ -263,7 +255,7 @@ async def test_closing_the_port_itself_is_no_disconnection(transport, other, url
     dealer = transport.connect_dealer(url, b"me", lambda: told.append(1))
     await met(router, dealer)
     dealer.close()
-    await asyncio.sleep(0.05)
+    await eventually(lambda: is_gone(router, b"me"))
     assert told == []
 
 
@@ -345,10 +337,7 @@ async def test_what_was_queued_for_a_dead_engine_never_reaches_its_successor(tra
     first.port.close()
     engines.send([b"e0.1", b"for the dead"])
     engines.disconnect(b"e0.1")
-    with pytest.raises(PeerGone):
-        engines.send([b"e0.1", b"too late"])
-        await asyncio.sleep(0.05)
-        engines.send([b"e0.1", b"too late"])
+    await eventually(lambda: is_gone(engines, b"e0.1"))
     second = Kernel(other, url, b"second")
     engines.connect(b"e0.2", url)
     engines.send([b"e0.2", b"two"])
@@ -406,17 +395,6 @@ async def test_closing_sends_what_is_queued_and_ends_soon(other, url):
     leaving.close()
     assert loop.time() - start < 3
     assert await inbox.wait(1) == [[b"me", b"farewell"]]
-
-
-async def test_closing_lets_go_of_all_files(url):
-    before = set(Path("/proc/self/fd").iterdir()) if Path("/proc").exists() else set()
-    transport = ZmqTransport(asyncio.get_running_loop())
-    router = transport.bind_router(url, b"c")
-    dealer = transport.connect_dealer(url, b"me", lambda: None)
-    await met(router, dealer)
-    transport.close()
-    after = set(Path("/proc/self/fd").iterdir()) if Path("/proc").exists() else set()
-    assert len(after) <= len(before)
 
 
 def test_the_limit_of_open_files_can_only_grow():

@@ -1,0 +1,185 @@
+"""Engines that die, restart, and come back."""
+
+import pytest
+
+from ipyviews.core.effects import Verdict
+from ipyviews.ids import Attempt
+
+from tests.core.desk import Desk
+
+
+def test_a_running_direct_task_fails_with_engine_task_and_reason():
+    desk = Desk(engines=2)
+    desk.submit("r.0", 0)
+    desk.lose(0)
+    assert desk.verdict("r.0") is Verdict.ENGINE_LOST
+    assert desk.reason("r.0") == "engine 0 was lost while it ran task r.0: killed by SIGKILL"
+    assert desk.replies["r.0"].runs[0].outcome == "killed by SIGKILL"
+
+
+def test_a_queued_direct_task_fails_as_not_started():
+    desk = Desk(engines=1)
+    desk.submit("r.0", 0)
+    desk.submit("r.1", 0)
+    desk.lose(0)
+    assert desk.verdict("r.1") is Verdict.ENGINE_LOST
+    assert desk.reason("r.1") == "engine 0 was lost before task r.1 started: killed by SIGKILL"
+
+
+def test_a_queued_direct_task_waits_for_the_restart_and_the_running_one_fails():
+    desk = Desk(engines=1)
+    desk.submit("r.0", 0)
+    desk.submit("r.1", 0)
+    desk.lose(0, restarting=True)
+    assert list(desk.replies) == ["r.0"]
+    desk.join(0, incarnation=2)
+    assert desk.attempt("r.1") == Attempt("r.1", 0, 2, 1)
+
+
+def test_a_queued_direct_task_fails_when_the_restart_does():
+    desk = Desk(engines=1)
+    desk.submit("r.0", 0)
+    desk.submit("r.1", 0)
+    desk.lose(0, restarting=True)
+    desk.lose(0, incarnation=0, reason="exited with code 1")
+    assert desk.reason("r.1").endswith("exited with code 1")
+
+
+def test_a_running_balanced_task_runs_again_elsewhere():
+    desk = Desk(engines=2)
+    desk.submit("r.0")
+    desk.lose(0)
+    assert desk.attempt("r.0") == Attempt("r.0", 1, 1, 2)
+    desk.reply("r.0")
+    assert [run.outcome for run in desk.replies["r.0"].runs] == ["killed by SIGKILL", "ok"]
+
+
+def test_a_balanced_task_fails_with_the_last_error_when_its_reruns_are_used_up():
+    desk = Desk(engines=4)
+    desk.submit("r.0", reruns=2)
+    for engine in range(3):
+        desk.lose(engine, reason=f"death {engine}")
+    assert desk.reason("r.0") == "engine 2 was lost while it ran task r.0: death 2"
+    assert len(desk.replies["r.0"].runs) == 3
+
+
+def test_a_balanced_task_without_reruns_fails_with_its_engine():
+    desk = Desk(engines=2)
+    desk.submit("r.0", reruns=0)
+    desk.lose(0)
+    assert desk.verdict("r.0") is Verdict.ENGINE_LOST
+
+
+def test_a_task_that_killed_its_engine_is_not_run_again():
+    desk = Desk(engines=2)
+    desk.submit("r.0", reruns=5)
+    desk.lose(0, self_inflicted=True)
+    assert desk.verdict("r.0") is Verdict.ENGINE_LOST
+
+
+def test_only_the_first_of_several_in_flight_is_blamed():
+    desk = Desk(depth=2, engines=1)
+    desk.submit("r.0")
+    desk.submit("r.1")
+    desk.join(1)
+    desk.lose(0, self_inflicted=True)
+    assert desk.verdict("r.0") is Verdict.ENGINE_LOST
+    assert desk.runs_on("r.1") == 1
+
+
+def test_a_balanced_task_fails_with_the_loss_when_no_engine_is_left_to_run_it_again():
+    desk = Desk(engines=1)
+    desk.submit("r.0")
+    desk.lose(0)
+    assert desk.verdict("r.0") is Verdict.ENGINE_LOST
+    assert desk.reason("r.0").endswith("killed by SIGKILL; no engine is left to run it again")
+
+
+def test_a_balanced_task_waits_for_a_restarting_engine():
+    desk = Desk(engines=1)
+    desk.submit("r.0")
+    desk.lose(0, restarting=True)
+    desk.join(0, incarnation=2)
+    assert desk.attempt("r.0") == Attempt("r.0", 0, 2, 2)
+
+
+def test_tasks_run_again_in_the_order_submitted():
+    desk = Desk(engines=4)
+    for number in range(4):
+        desk.submit(f"r.{number}")
+    desk.reply("r.3")
+    desk.submit("s.0", 3)
+    for engine in (1, 0, 2):
+        desk.lose(engine)
+    desk.reply("s.0")
+    for number in range(3):
+        desk.reply(f"r.{number}")
+    assert desk.order[-3:] == ["r.0", "r.1", "r.2"]
+
+
+@pytest.mark.parametrize("incarnation", [0, 1, 3])
+def test_the_loss_of_another_life_changes_nothing(incarnation):
+    desk = Desk()
+    desk.join(0, incarnation=2)
+    desk.submit("r.0", 0)
+    assert desk.lose(0, incarnation=incarnation) == []
+    assert desk.running == ["r.0"]
+
+
+def test_a_loss_told_twice_while_the_engine_restarts_changes_nothing():
+    desk = Desk(engines=1)
+    desk.lose(0, restarting=True)
+    desk.submit("r.0", 0)
+    assert desk.lose(0) == []
+    assert not desk.replies
+
+
+def test_the_loss_of_an_unknown_engine_changes_nothing():
+    assert Desk().lose(5) == []
+
+
+def test_a_life_that_is_over_cannot_join_again():
+    desk = Desk(engines=1)
+    desk.lose(0, restarting=True)
+    desk.submit("r.0", 0)
+    assert desk.feed(desk.events[0]) == []
+    assert desk.running == []
+
+
+def test_a_new_life_that_joins_before_the_loss_is_told_ends_the_old_one():
+    desk = Desk(engines=1)
+    desk.submit("r.0", 0)
+    desk.submit("r.1", 0)
+    desk.join(0, incarnation=2)
+    assert desk.reason("r.0").endswith("a new process took its place")
+    assert desk.running == ["r.1"]
+
+
+def test_an_engine_lost_for_good_may_be_started_again():
+    desk = Desk(engines=1)
+    desk.lose(0)
+    desk.expect(0)
+    desk.submit("r.0", 0)
+    desk.join(0, incarnation=2)
+    assert desk.runs_on("r.0") == 0
+
+
+def test_expecting_an_engine_that_is_there_changes_nothing():
+    desk = Desk(engines=1)
+    desk.submit("r.0", 0)
+    assert desk.expect(0) == []
+    assert desk.running == ["r.0"]
+
+
+def test_stale_and_repeated_replies_change_nothing():
+    desk = Desk(engines=1)
+    desk.submit("r.0", 0, retries=1)
+    desk.submit("s.0", 0)
+    first = desk.attempt("r.0")
+    desk.fail(first)
+    assert desk.fail(first) == []
+    assert desk.fail(Attempt("r.0", 0, 2, 2)) == []
+    assert desk.fail(Attempt("r.0", 1, 1, 2)) == []
+    assert desk.fail(Attempt("s.0", 0, 1, 1)) == []
+    assert desk.fail(Attempt("unknown.0", 0, 1, 1)) == []
+    assert desk.running == ["r.0"]

@@ -1,0 +1,186 @@
+"""Whatever happens, in whatever order: the invariants, and exactly one reply for each task.
+
+`Desk` checks every effect against its ledger, and `invariants.check` the state, after each step.
+"""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from ipyviews.core.effects import Verdict
+from ipyviews.core.events import Status
+from ipyviews.core.state import ControllerState
+from ipyviews.ids import Attempt
+
+from tests.core.desk import Desk, fingerprint
+from tests.core.strategies import (
+    ALLOWED,
+    CLIENTS,
+    ENGINES,
+    KINDS,
+    LOSSES,
+    PICKS,
+    STATUSES,
+    STEPS_S,
+    WISHES,
+)
+
+
+class Cluster(RuleBasedStateMachine):
+    """Clients and engines that do whatever they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.desk = Desk()
+        self.requests = 0
+        self.born = [0] * 4
+
+    @initialize(depth=st.integers(1, 3), engines=st.integers(0, 3))
+    def start(self, depth: int, engines: int) -> None:
+        self.desk = Desk(depth)
+        for engine in range(engines):
+            self.join(engine, True)
+
+    # -- engines -------------------------------------------------------------------------------
+
+    @rule(engine=ENGINES)
+    def expect(self, engine: int) -> None:
+        self.desk.expect(engine)
+
+    @rule(engine=ENGINES, can_apply=st.sampled_from([True, True, True, False]))
+    def join(self, engine: int, can_apply: bool) -> None:
+        self.born[engine] += 1
+        self.desk.join(engine, self.born[engine], can_apply)
+
+    @rule(engine=ENGINES, how=LOSSES)
+    def lose(self, engine: int, how: dict[str, bool]) -> None:
+        self.desk.lose(engine, self.desk.lives.get(engine, 0), **how)
+
+    @rule(engine=ENGINES, back=st.integers(1, 3), how=LOSSES)
+    def lose_a_past_life(self, engine: int, back: int, how: dict[str, bool]) -> None:
+        past = self.born[engine] - back
+        if past > 0 and past < self.desk.lives.get(engine, 0):
+            self.unchanged(lambda: self.desk.lose(engine, past, **how))
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    @rule(engine=ENGINES, client=CLIENTS, kinds=st.lists(KINDS, max_size=4), wishes=WISHES)
+    def submit_direct(self, engine: int, client: str, kinds: list, wishes: dict) -> None:
+        self.requests += 1
+        for index, kind in enumerate(kinds):
+            task = f"{client}-{self.requests}.{index}"
+            self.desk.submit(task, engine, client, kind=kind, **wishes)
+
+    @rule(client=CLIENTS, kind=KINDS, n=st.integers(1, 5), allowed=ALLOWED, wishes=WISHES)
+    def submit_balanced(self, client: str, kind, n: int, allowed, wishes: dict) -> None:
+        self.requests += 1
+        for index in range(n):
+            task = f"{client}-{self.requests}.{index}"
+            self.desk.submit(task, None, client, kind=kind, allowed=allowed, **wishes)
+
+    @precondition(lambda self: self.desk.state.tasks)
+    @rule(pick=PICKS)
+    def submit_again(self, pick: int) -> None:
+        known = list(self.desk.state.tasks)
+        event = self.desk.submitted[known[pick % len(known)]]
+        self.unchanged(lambda: self.desk.feed(event))
+
+    @precondition(lambda self: self.desk.in_flight)
+    @rule(pick=PICKS, status=STATUSES, after=STEPS_S)
+    def reply(self, pick: int, status: Status, after: float) -> None:
+        in_flight = list(self.desk.in_flight)
+        self.desk.reply(in_flight[pick % len(in_flight)], status, after)
+
+    @precondition(lambda self: self.desk.sent)
+    @rule(pick=PICKS, status=STATUSES)
+    def reply_late_or_twice(self, pick: int, status: Status) -> None:
+        ended = [attempt for attempt in self.desk.sent if attempt not in self.desk.in_flight]
+        if ended:
+            self.unchanged(lambda: self.desk.reply(ended[pick % len(ended)], status))
+
+    @precondition(lambda self: self.desk.in_flight)
+    @rule(pick=PICKS, wrong=st.sampled_from(["engine", "incarnation", "number"]))
+    def reply_to_an_attempt_that_never_was(self, pick: int, wrong: str) -> None:
+        in_flight = list(self.desk.in_flight)
+        attempt = in_flight[pick % len(in_flight)]
+        other: Attempt = attempt._replace(**{wrong: getattr(attempt, wrong) + 1})
+        self.unchanged(lambda: self.desk.reply(other))
+
+    # -- clients and time ----------------------------------------------------------------------
+
+    @precondition(lambda self: self.desk.submitted)
+    @rule(client=CLIENTS, picks=st.lists(PICKS, min_size=1, max_size=4))
+    def cancel(self, client: str, picks: list[int]) -> None:
+        tasks = list(self.desk.submitted)
+        self.desk.cancel(*(tasks[pick % len(tasks)] for pick in picks), client=client)
+
+    @rule(client=CLIENTS, drop=st.booleans())
+    def leave(self, client: str, drop: bool) -> None:
+        queued = {task.id for task in self.desk.state.tasks.values() if task.queued}
+        self.desk.leave(client, drop)
+        for task in queued if drop else ():
+            if self.desk.submitted[task].client == client:
+                assert self.desk.verdict(task) is Verdict.CANCELLED
+
+    @rule(client=CLIENTS)
+    def stall(self, client: str) -> None:
+        self.desk.stall(client)
+
+    @rule(client=CLIENTS)
+    def resume(self, client: str) -> None:
+        self.desk.resume(client)
+
+    @rule(step=STEPS_S)
+    def wake(self, step: float) -> None:
+        self.desk.wake(self.desk.now + step)
+        assert all(not task.is_timed or task.deadline > self.desk.now for task in self.queued())
+
+    # -- at any moment and at the end ----------------------------------------------------------
+
+    def queued(self):
+        return [task for task in self.desk.state.tasks.values() if task.queued]
+
+    def unchanged(self, happen) -> None:
+        before = fingerprint(self.desk.state)
+        assert happen() == []
+        assert fingerprint(self.desk.state) == before
+
+    def teardown(self) -> None:
+        """Every task has its one reply when all engines are gone; a replay is the same."""
+        for engine in range(4):
+            self.lose(engine, {"restarting": False})
+            self.desk.lose(engine, 0)
+        assert self.desk.replies.keys() == self.desk.submitted.keys()
+        self.check_order()
+        self.check_runs()
+        self.check_replay()
+
+    def check_order(self) -> None:
+        """First runs of a client's direct tasks on an engine are in the order submitted."""
+        position = {task: number for number, task in enumerate(self.desk.submitted)}
+        last: dict[tuple[str, int], int] = {}
+        for attempt in self.desk.sent:
+            event = self.desk.submitted[attempt.task]
+            if event.engine is not None and attempt.number == 1:
+                lane = (event.client, event.engine)
+                assert last.get(lane, -1) < position[attempt.task]
+                last[lane] = position[attempt.task]
+
+    def check_runs(self) -> None:
+        """No task runs more often than it may, nor where it may not."""
+        for task, reply in self.desk.replies.items():
+            event = self.desk.submitted[task]
+            extra = event.retries + (event.reruns if event.engine is None else 0)
+            assert len(reply.runs) <= 1 + extra
+            for run in reply.runs:
+                assert event.engine in (None, run.engine)
+                assert event.allowed is None or run.engine in event.allowed
+
+    def check_replay(self) -> None:
+        again = ControllerState(depth=self.desk.depth)
+        assert [again.handle(event) for event in self.desk.events] == self.desk.effects
+        assert fingerprint(again) == fingerprint(self.desk.state)
+
+
+Cluster.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestCluster = Cluster.TestCase

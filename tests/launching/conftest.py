@@ -1,0 +1,138 @@
+"""An agent with a controller that only says it is ready, and kernels started through it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+import pytest
+import pytest_asyncio
+
+from ipyviews.launching.kernels import KernelLauncher, KernelRequest
+from ipyviews.launching.link import AgentLink
+from ipyviews.launching.start import ClusterConfig, start_agent
+
+#: A controller that connects, says it is ready, and ends when it is told to or its agent is gone.
+OBEDIENT = """
+import json, socket, sys
+agent = socket.socket(socket.AF_UNIX)
+agent.connect(sys.argv[1] + "/agent.sock")
+agent.sendall(b'{"id": 0, "op": "ready"}\\n')
+for line in agent.makefile():
+    if json.loads(line).get("push") == "end":
+        break
+"""
+
+
+def settings(program: str = OBEDIENT, **options) -> ClusterConfig:
+    """Describe a cluster whose controller is a few lines of Python."""
+    return ClusterConfig(n=0, controller=[sys.executable, "-P", "-c", program], **options)
+
+
+@pytest.fixture
+def start():
+    """Start agents like `start_agent`; ends them at the end of the test."""
+    with contextlib.ExitStack() as stack:
+
+        def starter(program=OBEDIENT, *, detached=False, **options):
+            process = start_agent(settings(program, **options), detached=detached, timeout=20)
+            stack.callback(process.stop)
+            return process
+
+        yield starter
+
+
+@pytest.fixture
+def agent(start):
+    """An attached agent."""
+    return start()
+
+
+@pytest_asyncio.fixture
+async def link(agent):
+    """A connection to `agent`; what it pushes is in `link.pushes`."""
+    pushes: asyncio.Queue = asyncio.Queue()
+    connection = AgentLink(agent.folder / "agent.sock", pushes.put_nowait)
+    connection.pushes = pushes
+    yield connection
+    await connection.close()
+
+
+class Box:
+    """Kernels and their clients."""
+
+    def __init__(self, launcher, exits):
+        self.launcher = launcher
+        #: (engine, incarnation, report) of each unexpected exit.
+        self.exits: asyncio.Queue = exits
+        self._clients: list = []
+
+    async def start(self, engine=0, kernel="python3", **request):
+        return await self.launcher.start(engine, 1, KernelRequest(kernel, **request))
+
+    def client(self, kernel):
+        """Connect jupyter_client's own client through the connection file."""
+        from jupyter_client.asynchronous import AsyncKernelClient
+
+        client = AsyncKernelClient(connection_file=str(kernel.connection_file))
+        client.load_connection_file()
+        client.start_channels(hb=False)
+        self._clients.append(client)
+        return client
+
+    async def answers(self, kernel, client=None):
+        """Wait until a kernel has answered; returns its client."""
+        client = client or self.client(kernel)
+        wanted = client.kernel_info()
+        await self._reply(client, wanted)
+        return client
+
+    async def run(self, client, code):
+        """Run a cell and return the reply's content."""
+        return (await self._reply(client, client.execute(code)))["content"]
+
+    async def evaluate(self, client, expression):
+        """Return the `repr` of an expression's value."""
+        wanted = client.execute("", user_expressions={"it": expression})
+        content = (await self._reply(client, wanted))["content"]
+        return content["user_expressions"]["it"]["data"]["text/plain"]
+
+    async def exit(self):
+        """Wait for the next unexpected exit."""
+        return await asyncio.wait_for(self.exits.get(), 10)
+
+    async def close(self):
+        for client in self._clients:
+            client.stop_channels()
+            client.context.destroy(linger=0)
+        await self.launcher.close(politely=False)
+
+    @staticmethod
+    async def _reply(client, wanted):
+        while True:
+            reply = await client.get_shell_msg(timeout=20)
+            if reply["parent_header"].get("msg_id") == wanted:
+                return reply
+
+
+async def make_box(folder, socket):
+    exits: asyncio.Queue = asyncio.Queue()
+    launcher = KernelLauncher(folder, socket, lambda *exit_: exits.put_nowait(exit_))
+    return Box(launcher, exits)
+
+
+@pytest_asyncio.fixture
+async def box(agent):
+    """Kernels that are children of the agent."""
+    box = await make_box(agent.folder, agent.folder / "agent.sock")
+    yield box
+    await box.close()
+
+
+@pytest_asyncio.fixture
+async def plain_box(agent):
+    """Kernels that are children of this process."""
+    box = await make_box(agent.folder, None)
+    yield box
+    await box.close()

@@ -1,0 +1,133 @@
+"""Live output and interrupts, seen from outside: the messages of the user's kernel."""
+
+from __future__ import annotations
+
+import time
+from queue import Empty
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+pytestmark = pytest.mark.kernels
+
+#: Longest way of a line from the engine's print to the user's front end [s].
+DELAY_S = 0.5
+
+PRINTING = """\
+import time
+for i in range(3):
+    print("line", i, time.time())
+    time.sleep(1)
+"""
+
+
+class Notebook:
+    """A front end: runs cells and notes when each message comes."""
+
+    def __init__(self, manager, client):
+        self.manager = manager
+        self.client = client
+        #: (time of arrival, message)
+        self.messages = []
+
+    def start(self, code):
+        return self.client.execute(code)
+
+    def listen(self, until, timeout_s=30):
+        """Read messages until one fulfils `until`; return it."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            try:
+                message = self.client.get_iopub_msg(timeout=1)
+            except Empty:
+                continue
+            self.messages.append((time.time(), message))
+            if until(message):
+                return message
+        raise AssertionError(f"did not come within {timeout_s} s")
+
+    def finish(self, cell, timeout_s=60):
+        """Wait for the end of a cell, and return its reply."""
+        self.listen(lambda message: is_idle(message, cell), timeout_s)
+        while True:
+            reply = self.client.get_shell_msg(timeout=timeout_s)
+            if reply["parent_header"]["msg_id"] == cell:
+                return reply["content"]
+
+    def run(self, code):
+        reply = self.finish(self.start(code))
+        assert reply["status"] == "ok", reply
+        return reply
+
+    def lines(self, cell):
+        """Return (delay [s], number) of each printed line under a cell, in order."""
+        found = []
+        for arrived, message in self.messages:
+            if message["parent_header"].get("msg_id") == cell and message["msg_type"] == "stream":
+                for line in message["content"]["text"].splitlines():
+                    if line.startswith("line "):
+                        _, number, printed = line.split()
+                        found.append((arrived - float(printed), int(number)))
+        return found
+
+
+def is_idle(message, cell):
+    return (
+        message["msg_type"] == "status"
+        and message["content"]["execution_state"] == "idle"
+        and message["parent_header"].get("msg_id") == cell
+    )
+
+
+@pytest.fixture
+def notebook(cluster4):
+    manager, client = start_new_kernel(kernel_name="python3")
+    notebook = Notebook(manager, client)
+    notebook.run("%load_ext ipyviews\nimport ipyviews\nrc = ipyviews.Client()")
+    yield notebook
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()
+
+
+def test_lines_are_seen_while_the_cell_runs(notebook):
+    cell = notebook.start(f"%%px -t 0\n{PRINTING}")
+    assert notebook.finish(cell)["status"] == "ok"
+    # What was read came before the cell's idle, for `finish` stops there.
+    assert [number for _, number in notebook.lines(cell)] == [0, 1, 2]
+    assert max(delay for delay, _ in notebook.lines(cell)) < DELAY_S
+
+
+def test_lines_of_a_cell_that_does_not_block_stay_under_it_after_later_cells(notebook):
+    cell = notebook.start(f"%%px -t 0 -a\n{PRINTING}")
+    notebook.finish(cell)
+    for number in range(3):
+        notebook.run(f"print('later {number}')")
+    notebook.listen(lambda message: "line 2" in message["content"].get("text", ""))
+    assert [number for _, number in notebook.lines(cell)] == [0, 1, 2]
+    assert max(delay for delay, _ in notebook.lines(cell)) < DELAY_S
+    parents = {
+        message["parent_header"].get("msg_id")
+        for _, message in notebook.messages
+        if "line " in message["content"].get("text", "")
+    }
+    assert parents == {cell}
+
+
+def test_an_interrupt_stops_the_engines_and_is_shown_once(notebook):
+    cell = notebook.start("%%px\nkept = 5\nprint('begun')\nwhile True: pass\n")
+    begun = 0
+    while begun < 4:
+        message = notebook.listen(lambda message: message["msg_type"] == "stream")
+        begun += message["content"]["text"].count("begun")
+    notebook.manager.interrupt_kernel()
+    pressed = time.monotonic()
+    reply = notebook.finish(cell)
+    assert time.monotonic() - pressed < 2
+    assert reply["ename"] == "KeyboardInterrupt"
+    texts = [
+        str(m["content"]) for _, m in notebook.messages if m["msg_type"] in ("stream", "error")
+    ]
+    assert sum("KeyboardInterrupt" in text for text in texts) == 1
+    assert "stopped on engines 0, 1, 2, 3" in "\n".join(reply["traceback"])
+    notebook.run("%%px\nassert kept == 5\n")
