@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 ENGINES = 4
 
-#: A bar of one width on every terminal; plain text stays when it is done.
-BAR = {"unit": "module", "ncols": 88, "mininterval": 0.2}
+#: A bar of one width on every terminal, and none in a file.
+BAR = {"unit": "module", "ncols": 80, "mininterval": 0.2, "disable": None}
 
 CELL = """\
 import os, sys
@@ -135,7 +135,7 @@ def run(view: LoadBalancedView, paths: Sequence[str], name: str) -> Run:
     """Map `survey` over the modules with a live bar."""
     started = time.perf_counter()
     result = view.map_async(survey, paths)
-    found = total(tqdm(result, desc=f"{name:12}", total=len(paths), **BAR))
+    found = total(tqdm(result, desc=f"{name:>12}", total=len(paths), **BAR))
     wall = time.perf_counter() - started
     return Run(found, wall, *work_of(result))
 

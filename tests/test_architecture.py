@@ -20,7 +20,7 @@ from ipyviews.core import effects, events
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*(ROOT / "ipyviews").rglob("*.py"), *(ROOT / "magics").rglob("*.py")])
 EVERYTHING = sorted(
-    [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
 )
 
 LONGEST_FILE = 500

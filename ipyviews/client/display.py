@@ -20,6 +20,8 @@ from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ipyviews.client.activation import shell
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -98,7 +100,7 @@ class Notebook:
 
 def current_sink() -> Sink:
     """Return where output of the running cell goes; the terminal when there is no notebook."""
-    kernel = getattr(_shell(), "kernel", None)
+    kernel = getattr(shell(), "kernel", None)
     return Terminal() if getattr(kernel, "iopub_thread", None) is None else Notebook(kernel)
 
 
@@ -216,19 +218,13 @@ def show(tasks: Sequence[Task], groupby: str, *, labelled: bool, result_only: bo
 def progress_bar(total: int, name: str, *, widget: bool | None = None) -> Any:
     """Return a tqdm bar that counts tasks; a widget in a notebook that can show one."""
     if widget is None:
-        in_kernel = getattr(_shell(), "kernel", None) is not None
+        in_kernel = getattr(shell(), "kernel", None) is not None
         widget = in_kernel and importlib.util.find_spec("ipywidgets") is not None
     if widget:
         from tqdm.notebook import tqdm  # noqa: PLC0415 - costs time, needed for bars only
     else:
         from tqdm import tqdm  # noqa: PLC0415
     return tqdm(total=total, desc=name, unit="tasks", file=None if widget else sys.stdout)
-
-
-def _shell() -> Any:
-    # Without IPython in the process there is no shell; asking must not import it.
-    module = sys.modules.get("IPython")
-    return None if module is None else module.get_ipython()
 
 
 def _written(tasks: Iterable[Task]) -> Iterable[tuple[int | None, Output]]:

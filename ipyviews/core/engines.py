@@ -34,6 +34,7 @@ class Engine(Home):
         "draining",
         "id",
         "incarnation",
+        "kind",
         "pools",
         "reason",
         "running",
@@ -51,6 +52,8 @@ class Engine(Home):
         self.can_apply: bool | None = None
         #: In the order of dispatch; all of one kind.
         self.running: dict[TaskId, Task] = {}
+        #: That kind; None when nothing runs.
+        self.kind: Kind | None = None
         #: Takes nothing more: the next task in turn is of the other kind than those that run.
         self.draining = False
         #: Pools it may serve.
@@ -69,20 +72,28 @@ class Engine(Home):
             return False
         return kind is Kind.EXECUTE or self.can_apply is not False
 
+    def begin(self, task: Task) -> None:
+        """Note that a task runs."""
+        self.running[task.id] = task
+        self.kind = task.kind
+
+    def end(self, task: Task) -> None:
+        """Note that a task runs no more."""
+        del self.running[task.id]
+        if not self.running:
+            self.kind = None
+
     def has_room(self) -> bool:
         """Whether it can take one more task of the kind that runs, or any if none runs."""
+        return self.can_take(self.kind)
+
+    def can_take(self, kind: Kind | None) -> bool:
+        """Whether it can take a task of this kind now: cells run alone, kinds do not mix."""
         if self.state is not EngineState.LIVE or self.draining:
             return False
-        return not self.running or (self.kind is Kind.APPLY and len(self.running) < self._depth)
-
-    def can_take(self, kind: Kind) -> bool:
-        """Whether it can take a task of this kind now: cells run alone, kinds do not mix."""
-        return self.has_room() and (not self.running or kind is self.kind)
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of the tasks that run; there must be one."""
-        return next(iter(self.running.values())).kind
+        if self.kind is None:
+            return True
+        return kind is self.kind is Kind.APPLY and len(self.running) < self._depth
 
     def is_stale(self, incarnation: int) -> bool:
         """Whether the loss of this life is old news; 0 is a life that never joined."""

@@ -77,6 +77,8 @@ def _engine(state: ControllerState, engine: Engine) -> Iterator[str]:
         yield f"{told} is {engine.state} and runs {len(running)}"
     if len(running) > state.depth or len({task.kind for task in running}) > 1:
         yield f"{told} runs {[(task.id, task.kind) for task in running]}"
+    if engine.kind is not (running[0].kind if running else None):
+        yield f"{told} takes the kind that runs for {engine.kind}"
     if len(running) > 1 and engine.kind is Kind.EXECUTE:
         yield f"{told} runs several cells at once"
     if any(state.tasks.get(task.id) is not task for task in running):

@@ -47,14 +47,15 @@ class Pool(Home):
         if engine.may_ever_run(self.kind):
             self.members[engine.id] = engine
             engine.pools[self] = None
+            self.refresh(engine)
         else:
             self.members.pop(engine.id, None)
             engine.pools.pop(self, None)
-        self.refresh(engine)
+            self.index.discard(engine)
 
     def refresh(self, engine: Engine) -> None:
-        """Note that an engine's load changed."""
-        if engine.id in self.members and engine.can_take(self.kind):
+        """Note that a member's load changed."""
+        if engine.can_take(self.kind):
             self.index.put(engine)
         else:
             self.index.discard(engine)

@@ -278,6 +278,7 @@ class ControllerState:
         was_live = engine.state is EngineState.LIVE
         engine.state = EngineState.EXPECTED if restarting else EngineState.LOST
         engine.can_apply = None
+        engine.draining = False
         engine.reason = reason
         deserted = self.pools.enrol(engine)
         for position, task in enumerate(list(engine.running.values())):
@@ -393,13 +394,13 @@ class ControllerState:
         self._move(task, TaskState.RUNNING)
         task.attempt = Attempt(task.id, engine.id, engine.incarnation, len(task.runs) + 1)
         task.started = self._now
-        engine.running[task.id] = task
+        engine.begin(task)
         self.clients.charge(task)
         self._effects.append(Dispatch(task.attempt, task.kind))
 
     def _stop(self, task: Task, engine: Engine, outcome: str) -> None:
         """End a run; the task must be queued again or finished next."""
-        del engine.running[task.id]
+        engine.end(task)
         task.runs += (Run(engine.id, engine.incarnation, task.started, self._now, outcome),)
         self.clients.settle(task, self._now - task.started)
 
@@ -419,19 +420,16 @@ class ControllerState:
 
 def _next_in_turn(engine: Engine) -> Task | None:
     """Find the task to run next on an engine: the least served client's first."""
-    best: Task | None = None
+    best: tuple[float, int, int] | None = None
+    found: Task | None = None
     for home in (engine, *engine.pools):
         for client, lane in home.lanes.items():
-            if client.stalled:
-                continue
-            task = lane.first()
-            if best is None or _rank(task) < _rank(best):
-                best = task
-    return best
-
-
-def _rank(task: Task) -> tuple[float, int, int]:
-    return task.client.used_s, task.client.served, task.order
+            if not client.stalled:
+                task = lane.first()
+                rank = (client.used_s, client.served, task.order)
+                if best is None or rank < best:
+                    best, found = rank, task
+    return found
 
 
 def _no_apply(engine: Engine) -> str:

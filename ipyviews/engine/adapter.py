@@ -7,7 +7,6 @@ Methods are called in the kernel's main thread unless they say otherwise.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import sys
 import threading
@@ -15,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ipykernel
 import zmq
 from tornado.ioloop import IOLoop
 
@@ -83,7 +83,7 @@ class Kernel:
 
     def describe(self) -> dict[str, Any]:
         """Return versions and pid for the report."""
-        return {"ipykernel": importlib.metadata.version("ipykernel"), "pid": os.getpid()}
+        return {"ipykernel": ipykernel.__version__, "pid": os.getpid()}
 
     def call_soon(self, function: Callable[[], None], context: Context | None = None) -> None:
         """Run a function on the kernel's loop; from any thread."""

@@ -57,8 +57,10 @@ class Interrupts:
         self._cell_code = cell_code
         #: Attempt that is to be hit.
         self.target: str | None = None
-        #: The asyncio task of an async task that waits in the loop.
+        #: The asyncio task of an async task.
         self.awaiting: asyncio.Task[None] | None = None
+        #: It is suspended: the main thread does something else.
+        self._suspended = False
         #: The attempt whose asyncio task we cancelled.
         self.cancelled: str | None = None
         # Signals of ours, counted by the thread that sends and the thread that gets them: any other
@@ -99,12 +101,13 @@ class Interrupts:
         with self._backlog.lock:
             if self.target not in (self._backlog.cell, self._backlog.running):
                 self.target = None
-            elif self.target is not None and self._seen == self._sent:
+            elif self.target is not None:
                 self._signal()
 
     def _signal(self) -> None:
-        is_cell = self.target == self._backlog.cell
-        if self._main is not None and (is_cell or not self._backlog.cells):
+        # One at a time: two could arrive as one or as two.
+        is_in_code = self.target == self._backlog.cell or not self._suspended
+        if is_in_code and self._seen == self._sent and self._main is not None:
             self._sent += 1
             signal.pthread_kill(self._main, signal.SIGINT)
         # Wakes a loop that waits: only then does a cell or task suspended in it notice.
@@ -157,7 +160,23 @@ class Interrupts:
         with self._backlog.lock:
             self._close(self._backlog.running)
             self._backlog.running = None
+            self._suspended = False
         self.awaiting = None
+        self._await_signals()
+
+    def step(self, advance: Callable[[Any], Any], value: Any) -> Any:
+        """Run one step of an async task: only within one can a signal reach its code."""
+        with self._backlog.lock:
+            self._suspended = False
+        try:
+            return advance(value)
+        finally:
+            self.suspend()
+
+    def suspend(self) -> None:
+        """Note that the async task lets go of the main thread."""
+        with self._backlog.lock:
+            self._suspended = True
         self._await_signals()
 
     def _close(self, attempt: str | None) -> None:
@@ -180,23 +199,31 @@ class Interrupts:
         ours, running = self._is_ours(), self._backlog.running
         if running is None or (ours and self.target != running):
             return
-        while frame is not None and frame.f_code not in self._task_code:
-            frame = frame.f_back
-        if frame is not None:
-            self._close(running)
-            raise KeyboardInterrupt
+        self._hit_task(frame)
         if not ours and self.awaiting is not None:
             self.target = running
             self._call_soon(self._cancel_waiting)
+
+    def _hit_task(self, frame: FrameType | None) -> None:
+        while frame is not None and frame.f_code not in self._task_code:
+            frame = frame.f_back
+        if frame is not None:
+            self._close(self._backlog.running)
+            raise KeyboardInterrupt
 
     def _during_cell(self, signum: int, frame: FrameType | None) -> None:
         if not self._is_ours():
             if callable(self._before_cell):
                 self._before_cell(signum, frame)
             return
-        cell = self._backlog.cell
-        if cell is None or self.target != cell:
+        if self.target is None:
             return
+        if self.target == self._backlog.running:
+            self._hit_task(frame)
+        elif self.target == self._backlog.cell:
+            self._hit_cell(signum, frame)
+
+    def _hit_cell(self, signum: int, frame: FrameType | None) -> None:
         inner = frame
         while inner is not None and inner.f_code is not self._cell_code:
             inner = inner.f_back

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import names, outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 
     from .adapter import Kernel
     from .backlog import Backlog, Request
@@ -99,6 +99,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its answer
             outcome = self._failure(error)
         if isinstance(outcome, Pending):
+            self._interrupts.suspend()
             waiting = self._wait(request, outcome.awaitable, started)
             self._interrupts.awaiting = asyncio.get_running_loop().create_task(waiting)
         else:
@@ -106,7 +107,7 @@ class Runner:
 
     async def _wait(self, request: Request, awaitable: Awaitable[Any], started: float) -> None:
         try:
-            outcome = await perform_async(request, awaitable)
+            outcome = await Stepped(perform_async(request, awaitable), self._interrupts.step)
         except BaseException as error:  # noqa: BLE001 - also what a cancel became
             ours = self._interrupts.cancelled == request.attempt
             if isinstance(error, asyncio.CancelledError) and ours:
@@ -158,6 +159,31 @@ def perform(request: Request, scope: names.Scope) -> Outcome | Pending:
     if inspect.isawaitable(value):
         return Pending(value)
     return outcomes.success(value, _name(request))
+
+
+class Stepped:
+    """Awaits a coroutine, running each of its steps by `step(advance, value)`."""
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Outcome], step: Callable[[Any, Any], Any]
+    ) -> None:
+        self._coroutine = coroutine
+        self._step = step
+
+    def __await__(self) -> Generator[Any, Any, Outcome]:
+        """Pass on what the coroutine waits for, and what comes of it."""
+        advance: Callable[[Any], Any] = self._coroutine.send
+        value: Any = None
+        while True:
+            try:
+                waits_for = self._step(advance, value)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            try:
+                value, advance = (yield waits_for), self._coroutine.send
+            except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
+                value, advance = error, self._coroutine.throw
 
 
 async def perform_async(request: Request, awaitable: Awaitable[Any]) -> Outcome:

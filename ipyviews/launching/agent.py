@@ -212,6 +212,7 @@ class Agent:
         if not self._is_ready:
             self._is_ready = True
             self._tell_starter(ready=True, pid=os.getpid(), controller=self._controller)
+            self._review_lifetime()
         return {"ok": True}
 
     def _on_end(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -64,7 +65,10 @@ class EngineSpecs(KernelSpecManager):
         if kernel_name == ENGINE_KERNEL:
             return _engine_spec()
         try:
-            return super().get_kernel_spec(kernel_name)
+            with warnings.catch_warnings():
+                # About keys of other programs in kernel.json, which nobody here can change.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return super().get_kernel_spec(kernel_name)
         except NoSuchKernel:
             known = ", ".join(sorted({ENGINE_KERNEL, *self.find_kernel_specs()}))
             raise UsageError(f"there is no kernel {kernel_name!r}; there are: {known}.") from None

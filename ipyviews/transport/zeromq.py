@@ -11,7 +11,6 @@ import resource
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-from weakref import WeakSet
 
 import zmq
 
@@ -71,9 +70,15 @@ def raise_file_limit(wanted: int = 65_536) -> int:
 class ZmqPort:
     """One socket: a bound ROUTER, or the base of the other kinds."""
 
-    def __init__(self, socket: zmq.Socket[bytes], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        loop: asyncio.AbstractEventLoop,
+        on_close: Callable[[ZmqPort], None],
+    ) -> None:
         self._socket = socket
         self._loop = loop
+        self._on_close = on_close
         self._handler: Handler | None = None
         self._look_pending = False
 
@@ -113,6 +118,7 @@ class ZmqPort:
         if self._handler is not None:
             self._loop.remove_reader(self._socket.FD)
         self._socket.close(linger=_LINGER)
+        self._on_close(self)
 
     def _look_soon(self) -> None:
         if self._handler is not None and not self._look_pending:
@@ -174,9 +180,10 @@ class ZmqDealerPort(ZmqPort):
         self,
         socket: zmq.Socket[bytes],
         loop: asyncio.AbstractEventLoop,
+        on_close: Callable[[ZmqPort], None],
         on_disconnect: Callable[[], None] | None,
     ) -> None:
-        super().__init__(socket, loop)
+        super().__init__(socket, loop, on_close)
         self._on_disconnect = on_disconnect
         self._ended = False
         self._monitor: zmq.Socket[bytes] | None = None
@@ -217,8 +224,13 @@ class ZmqDealerPort(ZmqPort):
 class ZmqEnginePort(ZmqPort):
     """A ROUTER that connects out, one name for each life of an engine."""
 
-    def __init__(self, socket: zmq.Socket[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(socket, loop)
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        loop: asyncio.AbstractEventLoop,
+        on_close: Callable[[ZmqPort], None],
+    ) -> None:
+        super().__init__(socket, loop, on_close)
         self._urls: dict[bytes, str] = {}
         self._connected: set[str] = set()
         self._used: set[bytes] = set()
@@ -272,7 +284,8 @@ class ZmqTransport:
         self._loop = loop
         self._context = zmq.Context()
         self._context.setsockopt(zmq.MAX_SOCKETS, _MAX_SOCKETS)
-        self._ports: WeakSet[ZmqPort] = WeakSet()
+        # Held, not weakly: closing must know every open socket, or the context never ends.
+        self._ports: set[ZmqPort] = set()
 
     def bind_router(self, url: str, identity: bytes) -> ZmqPort:
         """Listen at `url`; see `Transport.bind_router`.
@@ -285,7 +298,7 @@ class ZmqTransport:
         socket = self._router(identity)
         # A client whose connection broke comes back under its own name.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        port = self._keep(ZmqPort(socket, self._loop)).attach("bind", url)
+        port = self._keep(ZmqPort(socket, self._loop, self._ports.discard)).attach("bind", url)
         if url.startswith("ipc://"):
             Path(url.removeprefix("ipc://")).chmod(0o600)
         return port
@@ -301,17 +314,19 @@ class ZmqTransport:
             If the address cannot be used. Nobody listening there yet is no error.
         """
         socket = self._socket(zmq.DEALER, identity)
-        port = self._keep(ZmqDealerPort(socket, self._loop, on_disconnect))
+        port = self._keep(ZmqDealerPort(socket, self._loop, self._ports.discard, on_disconnect))
         return port.attach("connect", url)
 
     def engine_router(self, identity: bytes) -> ZmqEnginePort:
         """Make a ROUTER that connects out; see `Transport.engine_router`."""
-        return self._keep(ZmqEnginePort(self._router(identity), self._loop))
+        return self._keep(ZmqEnginePort(self._router(identity), self._loop, self._ports.discard))
 
     def connect_sub(self, url: str) -> ZmqSubPort:
         """Connect to a publisher; see `Transport.connect_sub`."""
         socket = self._socket(zmq.SUB, b"")
-        return self._keep(ZmqSubPort(socket, self._loop)).attach("connect", url)
+        return self._keep(ZmqSubPort(socket, self._loop, self._ports.discard)).attach(
+            "connect", url
+        )
 
     def close(self) -> None:
         """Close all ports, then the context."""

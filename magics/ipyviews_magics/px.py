@@ -7,6 +7,7 @@ submitted it for as long as any comes. A blocking cell then waits, and raises wh
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,8 @@ class PxMagics:
         waits = view.block if options.block is None else options.block
         streams = options.stream and not (options.local and waits)
         result = self._submit(view, cell, options, waits=waits)
+        # What was printed here so far comes before what engines write.
+        sys.stdout.flush()
         self.last_result = result
         if options.out:
             self.shell.user_ns[options.out] = result
@@ -176,6 +179,7 @@ class PxMagics:
         """Show what was not shown yet, also of a failed cell, and raise what failed."""
         result.wait()
         if group_outputs is not None:
+            sys.stdout.flush()
             result.display_outputs(group_outputs)
         result.get()
 

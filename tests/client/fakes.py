@@ -177,7 +177,7 @@ class FakeController:
             "failed": self.failed,
         }
 
-    def _send(
+    def _send(  # noqa: PLR0917
         self, port: int, msg_type: str, content: Any, parent: str, metadata: Any, buffers: Any
     ) -> None:
         if self.mute:

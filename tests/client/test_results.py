@@ -136,7 +136,7 @@ async def test_a_wait_that_times_out_cancels_the_tasks(held, lv):
 
 async def test_asyncio_wait_is_refused_with_the_remedy(held, lv):
     result = lv.apply(pow, 2, 2)
-    with pytest.raises((UsageError, TypeError), match="wrap_future|awaitable|coroutine"):
+    with pytest.raises((UsageError, TypeError), match=r"wrap_future|awaitable|coroutine"):
         await asyncio.wait([result])
     held.release()
     assert await result == 4
@@ -278,9 +278,7 @@ def press_ctrl_c():
 
 def ctrl_c_when(fake, name):
     """Interrupt the main thread, once it waits, each time this request has come."""
-    fake.on_request = lambda got: (
-        fake.loop.call_later(0.05, press_ctrl_c) if got == name else None
-    )
+    fake.on_request = lambda got: fake.loop.call_later(0.05, press_ctrl_c) if got == name else None
 
 
 @pytest.mark.parametrize("view", ["dv", "lv"])

@@ -199,10 +199,8 @@ class KernelBox:
         content = self.reply(self.request("shell", "execute_request", make(self.name))).read()
         report = bootstrap.read_report(content)
         assert report is not None, bootstrap.refusal(content)
-        if "apply" in self.sockets:
-            self._poller.unregister(self.sockets["apply"])
-            self.sockets.pop("apply").close(linger=0)
-        self.connect("apply", report.apply_url)
+        if "apply" not in self.sockets:
+            self.connect("apply", report.apply_url)
         return report
 
     def send_code(self, code: str, msg_id: str | None = None, **content: Any) -> str:

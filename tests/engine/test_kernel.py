@@ -328,11 +328,12 @@ def test_source_makes_an_engine_of_a_bare_kernel():
     """Hide ipyviews and cloudpickle from the kernel and send both."""
     hide = (
         "import sys\n"
-        "class Hidden:\n"
+        "class Without:\n"
+        " def __init__(self, finder): self.finder = finder\n"
         " def find_spec(self, name, path=None, target=None):\n"
-        "  if name.partition('.')[0] in ('ipyviews', 'cloudpickle'):\n"
-        "   raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Hidden())"
+        "  if name.partition('.')[0] not in ('ipyviews', 'cloudpickle'):\n"
+        "   return self.finder.find_spec(name, path, target)\n"
+        "sys.meta_path[:] = map(Without, sys.meta_path)"
     )
     with KernelBox() as box:
         box.execute(hide)

@@ -6,7 +6,7 @@ import time
 from queue import Empty
 
 import pytest
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import start_new_async_kernel
 
 pytestmark = pytest.mark.kernels
 
@@ -33,12 +33,12 @@ class Notebook:
     def start(self, code):
         return self.client.execute(code)
 
-    def listen(self, until, timeout_s=30):
+    async def listen(self, until, timeout_s=30):
         """Read messages until one fulfils `until`; return it."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             try:
-                message = self.client.get_iopub_msg(timeout=1)
+                message = await self.client.get_iopub_msg(timeout=1)
             except Empty:
                 continue
             self.messages.append((time.time(), message))
@@ -46,16 +46,16 @@ class Notebook:
                 return message
         raise AssertionError(f"did not come within {timeout_s} s")
 
-    def finish(self, cell, timeout_s=60):
+    async def finish(self, cell, timeout_s=60):
         """Wait for the end of a cell, and return its reply."""
-        self.listen(lambda message: is_idle(message, cell), timeout_s)
+        await self.listen(lambda message: is_idle(message, cell), timeout_s)
         while True:
-            reply = self.client.get_shell_msg(timeout=timeout_s)
+            reply = await self.client.get_shell_msg(timeout=timeout_s)
             if reply["parent_header"]["msg_id"] == cell:
                 return reply["content"]
 
-    def run(self, code):
-        reply = self.finish(self.start(code))
+    async def run(self, code):
+        reply = await self.finish(self.start(code))
         assert reply["status"] == "ok", reply
         return reply
 
@@ -80,30 +80,29 @@ def is_idle(message, cell):
 
 
 @pytest.fixture
-def notebook(cluster4):
-    manager, client = start_new_kernel(kernel_name="python3")
+async def notebook(cluster4):
+    manager, client = await start_new_async_kernel(kernel_name="python3")
     notebook = Notebook(manager, client)
-    notebook.run("%load_ext ipyviews\nimport ipyviews\nrc = ipyviews.Client()")
+    await notebook.run("%load_ext ipyviews\nimport ipyviews\nrc = ipyviews.Client()")
     yield notebook
     client.stop_channels()
-    manager.shutdown_kernel(now=True)
-    manager.cleanup_resources()
+    await manager.shutdown_kernel(now=True)
 
 
-def test_lines_are_seen_while_the_cell_runs(notebook):
+async def test_lines_are_seen_while_the_cell_runs(notebook):
     cell = notebook.start(f"%%px -t 0\n{PRINTING}")
-    assert notebook.finish(cell)["status"] == "ok"
+    assert (await notebook.finish(cell))["status"] == "ok"
     # What was read came before the cell's idle, for `finish` stops there.
     assert [number for _, number in notebook.lines(cell)] == [0, 1, 2]
     assert max(delay for delay, _ in notebook.lines(cell)) < DELAY_S
 
 
-def test_lines_of_a_cell_that_does_not_block_stay_under_it_after_later_cells(notebook):
+async def test_lines_of_a_cell_that_does_not_block_stay_under_it_after_later_cells(notebook):
     cell = notebook.start(f"%%px -t 0 -a\n{PRINTING}")
-    notebook.finish(cell)
+    await notebook.finish(cell)
     for number in range(3):
-        notebook.run(f"print('later {number}')")
-    notebook.listen(lambda message: "line 2" in message["content"].get("text", ""))
+        await notebook.run(f"print('later {number}')")
+    await notebook.listen(lambda message: "line 2" in message["content"].get("text", ""))
     assert [number for _, number in notebook.lines(cell)] == [0, 1, 2]
     assert max(delay for delay, _ in notebook.lines(cell)) < DELAY_S
     parents = {
@@ -114,15 +113,15 @@ def test_lines_of_a_cell_that_does_not_block_stay_under_it_after_later_cells(not
     assert parents == {cell}
 
 
-def test_an_interrupt_stops_the_engines_and_is_shown_once(notebook):
+async def test_an_interrupt_stops_the_engines_and_is_shown_once(notebook):
     cell = notebook.start("%%px\nkept = 5\nprint('begun')\nwhile True: pass\n")
     begun = 0
     while begun < 4:
-        message = notebook.listen(lambda message: message["msg_type"] == "stream")
+        message = await notebook.listen(lambda message: message["msg_type"] == "stream")
         begun += message["content"]["text"].count("begun")
-    notebook.manager.interrupt_kernel()
+    await notebook.manager.interrupt_kernel()
     pressed = time.monotonic()
-    reply = notebook.finish(cell)
+    reply = await notebook.finish(cell)
     assert time.monotonic() - pressed < 2
     assert reply["ename"] == "KeyboardInterrupt"
     texts = [
@@ -130,4 +129,4 @@ def test_an_interrupt_stops_the_engines_and_is_shown_once(notebook):
     ]
     assert sum("KeyboardInterrupt" in text for text in texts) == 1
     assert "stopped on engines 0, 1, 2, 3" in "\n".join(reply["traceback"])
-    notebook.run("%%px\nassert kept == 5\n")
+    await notebook.run("%%px\nassert kept == 5\n")

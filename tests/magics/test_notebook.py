@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def run(*cells, allow_errors=False):
 
 
 def execute(notebook, **options):
-    NotebookClient(notebook, timeout=100, kernel_name="python3", **options).execute()
+    client = NotebookClient(notebook, timeout=100, kernel_name="python3", **options)
+    # Its blocking twin keeps an event loop for the life of the process.
+    asyncio.run(client.async_execute())
 
 
 def printed(cell, name="stdout"):

@@ -1,0 +1,304 @@
+"""Real kernels: forked, executed and plain; their ends; restarts."""
+
+import asyncio
+import os
+import signal
+import stat
+
+import psutil
+import pytest
+
+from ipyviews.errors import ClusterError, UsageError
+from ipyviews.launching.exits import TAIL_SIZE
+
+pytestmark = pytest.mark.kernels
+
+#: What a cell does to its kernel, and how the end is told: (code, returncode, sentence, own doing).
+ENDS = [
+    ("import os; os._exit(3)", 3, "exit code 3", True),
+    ("import os; os.kill(os.getpid(), 9)", -9, "killed by SIGKILL", False),
+    ("import os; os.kill(os.getpid(), 15)", -15, "killed by SIGTERM", False),
+    ("import ctypes; ctypes.string_at(0)", -11, "segmentation fault (SIGSEGV)", True),
+    ("import os; os.abort()", -6, "aborted (SIGABRT)", True),
+    ("exit()", 0, "exit code 0", True),
+]
+
+
+def listening_inodes():
+    """Inodes of listening TCP sockets, as the links in /proc/<pid>/fd name them."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(table) as file:
+            rows = [line.split() for line in file.readlines()[1:]]
+        found |= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    return found
+
+
+def tcp_listeners(pid):
+    """Count the TCP ports a process listens on."""
+    folder = f"/proc/{pid}/fd"
+    names = [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+    return len(listening_inodes().intersection(names))
+
+
+async def test_four_kernels_are_forked_and_answer(box):
+    kernels = await asyncio.gather(*(box.start(n) for n in range(4)))
+    await asyncio.gather(*(box.answers(kernel) for kernel in kernels))
+    assert [kernel.way for kernel in kernels] == ["fork"] * 4
+    assert len({kernel.pid for kernel in kernels}) == 4
+    assert len({kernel.info["key"] for kernel in kernels}) == 4
+
+
+async def test_kernel_has_no_tcp_port_and_private_files(box, agent):
+    kernel = await box.start(7)
+    await box.answers(kernel)
+    assert tcp_listeners(kernel.pid) == 0
+    assert tcp_listeners(agent.pid) == 0
+    assert kernel.connection_file == agent.folder / "e7.json"
+    assert stat.S_IMODE(kernel.connection_file.stat().st_mode) == 0o600
+    assert kernel.url("shell") == f"ipc://{agent.folder}/e7-ipc-{kernel.info['shell_port']}"
+    assert kernel.url("apply") == f"ipc://{agent.folder}/e7-ipc-apply"
+    assert isinstance(kernel.info["key"], bytes)
+
+
+async def test_forked_kernel_is_like_a_stock_one(box, agent, tmp_path):
+    kernel = await box.start(cwd=str(tmp_path), env={"MY_OPTION": "1"})
+    client = await box.answers(kernel)
+    checks = {
+        "__import__('os').getcwd()": repr(str(tmp_path)),
+        "__import__('os').environ['MY_OPTION']": "'1'",
+        "__import__('sys').argv[0].endswith('ipykernel_launcher.py')": "True",
+        "__import__('sys').modules['__main__'].__dict__ is get_ipython().user_ns": "True",
+        "__import__('sys').path[0]": "''",
+        "__import__('sys').flags.safe_path": "False",
+        "__import__('os').getsid(0) == __import__('os').getpid()": "True",
+        "__import__('faulthandler').is_enabled()": "True",
+        "get_ipython().history_manager.enabled": "False",
+        "get_ipython().kernel.iopub_thread.socket.sndhwm": "0",
+        "get_ipython().kernel.parent.parent_handle": str(agent.pid),
+        "type(get_ipython().kernel.parent).__mro__[1].__name__": "'IPKernelApp'",
+    }
+    assert {code: await box.evaluate(client, code) for code in checks} == checks
+
+
+async def test_broken_pipe_is_an_exception_in_a_forked_kernel(box):
+    client = await box.answers(await box.start())
+    code = "import os; r, w = os.pipe(); os.close(r); os.write(w, b'x')"
+    assert (await box.run(client, code))["ename"] == "BrokenPipeError"
+
+
+async def test_warm_image_has_what_a_kernel_imports(box):
+    """The list in `forkserver` is complete: little is imported after the fork."""
+    client = await box.answers(await box.start())
+    await box.run(client, "1 / 0")
+    # Modules imported after the freeze are collected by gc, those of the image are not.
+    new = (
+        "sorted(n for n, m in __import__('sys').modules.items()"
+        " if id(m) in {id(o) for o in __import__('gc').get_objects()})"
+    )
+    late = [name for name in eval(await box.evaluate(client, new)) if "." in name]
+    assert len(late) < 8, late
+
+
+async def test_forked_kernels_draw_different_numbers(box):
+    kernels = await asyncio.gather(*(box.start(n) for n in range(2)))
+    draws = set()
+    for kernel in kernels:
+        client = await box.answers(kernel)
+        for code in ("__import__('random').random()", "__import__('numpy').random.rand()"):
+            draws.add(await box.evaluate(client, code))
+    assert len(draws) == 4
+
+
+async def test_variable_read_at_start_takes_the_exec_path(box):
+    kernel = await box.start(env={"PYTHONHASHSEED": "5"})
+    client = await box.answers(kernel)
+    assert kernel.way == "exec"
+    assert await box.evaluate(client, "__import__('os').environ['PYTHONHASHSEED']") == "'5'"
+
+
+async def test_engine_of_this_interpreter_needs_no_kernelspec(box):
+    kernel = await box.start(kernel=None)
+    await box.answers(kernel)
+    assert (kernel.kernel_name, kernel.language) == ("ipyviews-engine", "python")
+    assert (kernel.way, kernel.interrupt_mode) == ("fork", "signal")
+
+
+async def test_unknown_kernel_lists_the_known_ones(box):
+    with pytest.raises(UsageError, match="no kernel 'nope'; there are: .*ipyviews-engine.*python3"):
+        await box.start(kernel="nope")
+
+
+async def test_missing_folder_is_told_by_the_start(box, tmp_path):
+    with pytest.raises(ClusterError, match="absent does not exist"):
+        await box.start(cwd=str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("code", "returncode", "sentence", "own"), ENDS)
+async def test_end_is_reported_with_its_verdict(
+    plain, code, returncode, sentence, own, box, plain_box
+):
+    box = plain_box if plain else box
+    kernel = await box.start(3)
+    client = await box.answers(kernel)
+    client.execute(code)
+    engine, incarnation, report = await box.exit()
+    assert (engine, incarnation, report.pid) == (3, 1, kernel.pid)
+    assert (report.returncode, report.sentence) == (returncode, sentence)
+    assert report.self_inflicted is own
+
+
+async def test_traceback_of_a_crash_is_in_its_last_words(box):
+    client = await box.answers(await box.start())
+    client.execute("import ctypes\ndef culprit(): ctypes.string_at(0)\nculprit()")
+    _, _, report = await box.exit()
+    assert "in culprit" in report.tail
+    assert len(report.tail) <= TAIL_SIZE
+    assert report.peak_memory_kb > 10_000
+
+
+async def test_peak_memory_is_told(box):
+    client = await box.answers(await box.start())
+    await box.run(client, "x = bytearray(200_000_000); del x")
+    client.execute("import os; os._exit(0)")
+    assert (await box.exit())[2].peak_memory_kb > 200_000
+
+
+@pytest.mark.parametrize("now", [False, True])
+async def test_shutdown_is_no_unexpected_exit(box, now):
+    kernel = await box.start()
+    client = await box.answers(kernel)
+    await kernel.shutdown(now=now)
+    assert not psutil.pid_exists(kernel.pid)
+    assert box.exits.empty()
+    client.stop_channels()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_polite_end_runs_exit_handlers(plain, box, plain_box, tmp_path):
+    box = plain_box if plain else box
+    kernel = await box.start()
+    client = await box.answers(kernel)
+    await box.run(client, f"import atexit; atexit.register(open, {str(tmp_path / 'it')!r}, 'w')")
+    await box.launcher.close(politely=True)
+    assert (tmp_path / "it").exists()
+    assert box.exits.empty()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("now", [False, True])
+async def test_restart_keeps_addresses_and_key(plain, now, box, plain_box):
+    box = plain_box if plain else box
+    kernel = await box.start()
+    client = await box.answers(kernel)
+    await box.run(client, "x = 1")
+    before = (kernel.pid, kernel.info)
+    await kernel.restart(now=now)
+    await box.answers(kernel, client)
+    assert kernel.info == before[1]
+    assert kernel.pid != before[0]
+    assert kernel.incarnation == 2
+    assert (await box.run(client, "x"))["ename"] == "NameError"
+    assert box.exits.empty()
+
+
+async def test_dead_kernel_is_restarted_and_lives(box):
+    kernel = await box.start()
+    client = await box.answers(kernel)
+    await kernel.signal(signal.SIGKILL)
+    assert (await box.exit())[1] == 1
+    await kernel.restart()
+    await box.answers(kernel, client)
+    # A shutdown request left behind for the dead one would end it now.
+    assert await box.evaluate(client, "__import__('time').sleep(0.3)") == "None"
+    await kernel.signal(signal.SIGKILL)
+    assert (await box.exit())[1] == 2
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_interrupt_ends_a_cell_not_the_kernel(plain, box, plain_box):
+    box = plain_box if plain else box
+    kernel = await box.start()
+    client = await box.answers(kernel)
+    await box.run(client, "x = 5")
+    client.execute("print('here', flush=True)\nwhile True: pass")
+    while (await client.get_iopub_msg(timeout=10))["msg_type"] != "stream":
+        pass
+    await kernel.interrupt()
+    reply = await client.get_shell_msg(timeout=10)
+    assert reply["content"]["ename"] == "KeyboardInterrupt"
+    assert await box.evaluate(client, "x") == "5"
+
+
+async def test_kernels_die_with_a_killed_agent(box, agent, wait_until):
+    kernels = [await box.start(0), await box.start(1, env={"PYTHONHASHSEED": "5"})]
+    for kernel in kernels:
+        await box.answers(kernel)
+    assert [kernel.way for kernel in kernels] == ["fork", "exec"]
+    os.kill(agent.pid, signal.SIGKILL)
+    wait_until(lambda: not any(psutil.pid_exists(kernel.pid) for kernel in kernels), 3)
+    assert {(await box.exit())[0] for _ in kernels} == {0, 1}
+
+
+async def test_kernel_that_fails_to_start_reports_why(box, tmp_path):
+    spec = tmp_path / "data" / "kernels" / "broken"
+    kernel = await box.start(env={"PYTHONPATH": str(tmp_path), "PYTHONHASHSEED": "no number"})
+    assert spec is not None
+    _, _, report = await box.exit()
+    assert report.returncode == 1
+    assert "PYTHONHASHSEED" in report.tail
+    assert kernel.way == "exec"
+
+
+async def test_kernel_of_another_language(box, run_root, monkeypatch):
+    import subprocess
+    import sys
+
+    prefix = run_root / "prefix"
+    subprocess.run(
+        [sys.executable, "-m", "bash_kernel.install", "--prefix", str(prefix)],
+        check=True,
+        capture_output=True,
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(prefix / "share/jupyter"))
+    kernel = await box.start(kernel="bash")
+    client = await box.answers(kernel)
+    assert (kernel.language, kernel.way) == ("bash", "exec")
+    client.execute("echo $((6 * 7))")
+    while (message := await client.get_iopub_msg(timeout=10))["msg_type"] != "stream":
+        pass
+    assert message["content"]["text"].strip() == "42"
+
+
+async def test_plain_jupyter_client_can_use_the_agent(agent):
+    from jupyter_client.manager import AsyncKernelManager
+
+    from ipyviews.launching.provisioner import AgentProvisioner
+
+    manager = AsyncKernelManager(
+        kernel_name="python3", transport="ipc", connection_file=str(agent.folder / "k.json")
+    )
+    manager.provisioner = AgentProvisioner(
+        parent=manager,
+        kernel_id="mine",
+        kernel_spec=manager.kernel_spec,
+        agent_socket=str(agent.folder / "agent.sock"),
+    )
+    await manager.start_kernel()
+    assert await manager.is_alive()
+    client = manager.client()
+    client.start_channels()
+    await client.wait_for_ready(timeout=20)
+    client.stop_channels()
+    await manager.shutdown_kernel()
+    assert not await manager.is_alive()
+
+
+def test_provisioner_is_an_entry_point():
+    from importlib.metadata import entry_points
+
+    from ipyviews.launching.provisioner import AgentProvisioner
+
+    (found,) = entry_points(group="jupyter_client.kernel_provisioners", name="ipyviews-agent")
+    assert found.load() is AgentProvisioner
