@@ -98,7 +98,13 @@ def send_signal(session: Session, sig: int | str, targets: Targets) -> None:
 
 def start(session: Session, n: int, kernel: str | None) -> list[int]:
     """See `Client.start_engines`."""
-    return list(session.connection.ask("start", n=n, kernel=kernel)["engines"])
+    connection = session.connection
+    ids: list[int] = list(connection.ask("start", n=n, kernel=kernel)["engines"])
+    with connection.changed:
+        # The notice comes a moment later, and somebody may wait for these engines already.
+        for engine in ids:
+            connection.engines.setdefault(engine, {"id": engine, "state": "starting"})
+    return ids
 
 
 def restart(session: Session, targets: Targets, *, now: bool) -> None:

@@ -236,7 +236,8 @@ class Waitable(futures.Future[Any]):
 
     def _composite(self, tasks: Sequence[Task]) -> Exception:
         found = [error for _, error in (task.outcome() for task in tasks) if error is not None]
-        if self._single:
+        # Whatever ended all tasks at once, a lost controller, is one failure, not many.
+        if self._single or all(error is found[0] for error in found[1:]) and len(found) > 1:
             return found[0]
         return CompositeError(f"one or more exceptions raised in: {self._fname}", found)
 

@@ -140,7 +140,6 @@ class Driver:
         await self.fleet.close(politely=politely)
         self.gate.close()
         self._performer.close()
-        self.links.close()
         self.clients.close()
         self._transport.close()
 

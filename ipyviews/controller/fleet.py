@@ -201,11 +201,13 @@ class Fleet:
         await asyncio.gather(*(kernel.shutdown() for kernel in kernels))
 
     async def close(self, *, politely: bool) -> None:
-        """End all kernels at once."""
+        """Let go of all engines, then end their kernels at once."""
         work = [engine.work for engine in self._engines.values() if engine.work is not None]
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
+        # Before the kernels end: sockets that lost their peer would linger.
+        self._links.close()
         await self.launcher.close(politely=politely)
 
     # -- what happens ----------------------------------------------------------------------------

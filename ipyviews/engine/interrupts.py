@@ -28,6 +28,9 @@ REPEAT_S = 0.01
 #: A signal arrives at once, or the user's code has taken SIGINT for itself [s].
 ARRIVAL_S = 0.05
 
+#: Not one alone: a signal that comes just before a system call does not interrupt the call.
+UNSEEN_LIMIT = 50
+
 
 class Interrupts:
     """Interrupts of one engine.
@@ -66,6 +69,7 @@ class Interrupts:
         # Signals of ours, counted by the thread that sends and the thread that gets them: any other
         # SIGINT is somebody else's, meant for whatever runs.
         self._sent = self._seen = 0
+        self._sent_at = -1.0
         # Cells that were to be interrupted before they began.
         self._doomed: deque[str] = deque(maxlen=100)
         self._before_cell: Any = None
@@ -105,10 +109,10 @@ class Interrupts:
                 self._signal()
 
     def _signal(self) -> None:
-        # One at a time: two could arrive as one or as two.
         is_in_code = self.target == self._backlog.cell or not self._suspended
-        if is_in_code and self._seen == self._sent and self._main is not None:
+        if is_in_code and self._sent - self._seen < UNSEEN_LIMIT and self._main is not None:
             self._sent += 1
+            self._sent_at = time.monotonic()
             signal.pthread_kill(self._main, signal.SIGINT)
         # Wakes a loop that waits: only then does a cell or task suspended in it notice.
         self._call_soon(self._cancel_waiting)
@@ -190,7 +194,8 @@ class Interrupts:
         self._seen = self._sent
 
     def _is_ours(self) -> bool:
-        ours = self._seen != self._sent
+        # Two signals may arrive as one, or the second after both were counted.
+        ours = self._seen != self._sent or time.monotonic() - self._sent_at < ARRIVAL_S
         self._seen = self._sent
         return ours
 

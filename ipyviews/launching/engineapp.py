@@ -1,25 +1,74 @@
-"""The stock kernel application, with one option set that can only be set before it binds.
+"""The stock kernel application, with what can only be set before it binds its sockets.
 
-The only place in `launching` that touches a private name of ipykernel: `IPKernelApp._bind_socket`.
+The only place in `launching` that touches names of ipykernel that are not public:
+`IPKernelApp._bind_socket`, and of `IOPubThread` the two ends of its pipe from subprocesses
+(`_setup_pipe_in`, `_setup_pipe_out`, `_handle_pipe_msg`, `_pipe_uuid`, `_pipe_in`).
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import zmq
-from ipykernel.kernelapp import IPKernelApp
+from ipykernel import kernelapp
+from ipykernel.iostream import IOPubThread
+from zmq.eventloop.zmqstream import ZMQStream
+
+#: How long a subprocess waits at its end for what it printed to be taken [ms].
+_LINGER = 3000
 
 
-class EngineApp(IPKernelApp):
-    """`IPKernelApp` whose iopub never drops a message.
+class PrivateIOPubThread(IOPubThread):
+    """`IOPubThread` that hears its subprocesses through the run folder.
+
+    The stock one opens a TCP port for what forked subprocesses of the kernel print.
+    """
+
+    _pipe_url = ""
+
+    def _setup_pipe_in(self) -> None:
+        # Made by its base's constructor, when the socket is bound already.
+        endpoint = self.socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        if not endpoint.startswith("ipc://"):
+            stock: Any = super()._setup_pipe_in
+            stock()
+            return
+        self._pipe_url = f"{endpoint}-out"
+        self._pipe_uuid = os.urandom(16)
+        pipe = self.socket.context.socket(zmq.PULL)
+        pipe.linger = 0
+        pipe.bind(self._pipe_url)
+        self._pipe_in = ZMQStream(pipe, self.io_loop)
+        self._pipe_in.on_recv(self._handle_pipe_msg)
+
+    def _setup_pipe_out(self) -> Any:
+        if not self._pipe_url:
+            stock: Any = super()._setup_pipe_out
+            return stock()
+        # A forked process must not use its parent's context.
+        context = zmq.Context()
+        pipe = context.socket(zmq.PUSH)
+        pipe.linger = _LINGER
+        pipe.connect(self._pipe_url)
+        return context, pipe
+
+
+class EngineApp(kernelapp.IPKernelApp):
+    """`IPKernelApp` whose iopub never drops a message and that opens no TCP port.
 
     With the stock limit of 1,000 a busy machine loses lines and idle markers even when the reader
     never sleeps.
     """
 
+    def init_iopub(self, context: Any) -> None:
+        """Make the iopub channel."""
+        vars(kernelapp)[IOPubThread.__name__] = PrivateIOPubThread
+        stock: Any = super().init_iopub
+        stock(context)
+
     def _bind_socket(self, s: Any, port: int) -> Any:
         if s.type in (zmq.XPUB, zmq.PUB):
             s.sndhwm = 0
-        bind: Any = super()._bind_socket
-        return bind(s, port)
+        stock: Any = super()._bind_socket
+        return stock(s, port)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
 import sys
@@ -214,12 +213,9 @@ class LaunchedKernel:
         if "ipykernel_launcher" in self._spec.argv:
             # Many engines would lock one history file.
             options["extra_arguments"] = ["--HistoryManager.enabled=False"]
-        with contextlib.ExitStack() as stack:
-            if self._manager.provisioner is None:
-                self._last_words = folder / f"e{self.engine_id}.log"
-                file = stack.enter_context(_open_log(self._last_words))
-                options |= {"stdout": file, "stderr": file}
-            await self._start(functools.partial(self._manager.start_kernel, **options))
+        if self._manager.provisioner is None:
+            self._last_words = folder / f"e{self.engine_id}.log"
+        await self._start(functools.partial(self._manager.start_kernel, **options))
 
     async def interrupt(self) -> None:
         """Interrupt what it runs, by signal or by message as its kernelspec says."""
@@ -255,9 +251,13 @@ class LaunchedKernel:
         await self._unwatch()
         await self._manager.shutdown_kernel(now=now)
 
-    async def _start(self, start: Callable[[], Any]) -> None:
+    async def _start(self, start: Callable[..., Any]) -> None:
         try:
-            await start()
+            if self._last_words is None:
+                await start()
+            else:
+                with _open_log(self._last_words) as file:
+                    await start(stdout=file, stderr=file)
         except Exception:
             # Else asyncio complains that nobody asked the manager's future.
             self._manager.ready.exception()

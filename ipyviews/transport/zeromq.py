@@ -190,6 +190,8 @@ class ZmqDealerPort(ZmqPort):
         if on_disconnect is not None:
             self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             loop.add_reader(self._monitor.FD, self._look_at_monitor)
+            # The descriptor tells of changes only after a first look.
+            loop.call_soon(self._look_at_monitor)
 
     def close(self) -> None:
         """Close the monitor, then the socket."""

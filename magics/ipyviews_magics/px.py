@@ -157,7 +157,7 @@ class PxMagics:
                 self.shell.run_cell(cell)
         if not waits:
             return result
-        self._wait(view, result, options.progress_after, stop_signal)
+        self._wait(view, result, options, stop_signal, streams=streams)
         self._finish(result, None if streams else options.group_outputs)
         return None
 
@@ -184,10 +184,16 @@ class PxMagics:
         result.get()
 
     def _wait(
-        self, view: AnyView, result: AsyncResult, progress_after: float, stop_signal: int | None
+        self,
+        view: AnyView,
+        result: AsyncResult,
+        options: Options,
+        stop_signal: int | None,
+        *,
+        streams: bool,
     ) -> None:
         try:
-            wait_with_bar(result, progress_after)
+            wait_with_bar(result, options.progress_after, streams=streams)
         except KeyboardInterrupt as interrupt:
             if stop_signal is None:
                 raise
@@ -197,15 +203,16 @@ class PxMagics:
         self, view: AnyView, result: AsyncResult, stop_signal: int, interrupt: KeyboardInterrupt
     ) -> KeyboardInterrupt:
         """Stop the cell on its engines; they answer with errors, which are not shown."""
-        running = [task.engine_id for task in tasks_of(result) if task.status is None]
-        if stop_signal == signal.SIGINT:
-            result.cancel()
-        else:
+        waiting = [task.engine_id for task in tasks_of(result) if task.status is None]
+        running = [engine for engine in waiting if engine is not None]
+        if running and stop_signal != signal.SIGINT:
             view.client.send_signal(stop_signal, running)
-        names = name_engines(running)
+        else:
+            result.cancel()
+        where = f"on {name_engines(running)}" if running else "before it ran"
         if result.wait(STOPPING_S):
-            return quiet(interrupt, f"stopped on {names}")
-        return quiet(interrupt, f"sent to {names}, still running after {STOPPING_S:g} s")
+            return quiet(interrupt, f"stopped {where}")
+        return quiet(interrupt, f"not stopped {where} after {STOPPING_S:g} s; it was told to")
 
 
 @contextmanager

@@ -79,12 +79,19 @@ def name_engines(ids: list[Any]) -> str:
     return f"engine{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def wait_with_bar(result: AsyncResult, quiet_s: float) -> None:
-    """Wait until done; after `quiet_s` [s] with a bar, where somebody can see one.
+def wait_with_bar(result: AsyncResult, quiet_s: float, *, streams: bool) -> None:
+    """Wait until done; after a while with a bar, where somebody can see one.
 
-    A negative number means no bar.
+    Parameters
+    ----------
+    result
+        Of the cell just submitted.
+    quiet_s
+        Time without a bar [s]; negative for no bar at all.
+    streams
+        Whether output is shown meanwhile.
     """
-    if quiet_s < 0 or not is_bar_wanted():
+    if quiet_s < 0 or not is_bar_wanted(streams=streams):
         result.wait()
     elif not result.wait(quiet_s):
         with bar(len(result), result.elapsed) as show:
@@ -93,11 +100,12 @@ def wait_with_bar(result: AsyncResult, quiet_s: float) -> None:
             show(result.progress)
 
 
-def is_bar_wanted() -> bool:
-    """Tell whether there is a notebook or terminal, and nobody has said no."""
+def is_bar_wanted(*, streams: bool) -> bool:
+    """Tell whether there is a place for a bar, and nobody has said no."""
     if os.environ.get("IPYVIEWS_PROGRESS") == "0" or os.environ.get("CI"):
         return False
-    return _in_kernel() or sys.stderr.isatty()
+    # On a terminal, bar and output would write over each other.
+    return _in_kernel() or (sys.stderr.isatty() and not streams)
 
 
 @contextmanager

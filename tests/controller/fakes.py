@@ -324,6 +324,8 @@ class FakeLauncher:
 
     async def close(self, politely: bool) -> None:
         self.closed = politely
+        for _ in range(5):
+            await asyncio.sleep(0)
         for kernel in self.kernels.values():
             await kernel.shutdown()
 

@@ -208,7 +208,7 @@ async def test_a_late_reply_of_a_former_life_changes_nothing(start):
     world.kernels[0]._ports[port].send(frames)
     await world.settle()
     assert client.of(task) == []
-    assert world.counters["unverified"] == 1
+    assert world.counters["stale"] == 1
     world.kernels[0].finish()
     assert (await client.reply(task)).content["status"] == "ok"
 

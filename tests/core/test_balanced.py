@@ -1,7 +1,6 @@
 """Load-balanced tasks: the scheduler chooses the engine."""
 
 from ipyviews.core.effects import Verdict
-
 from tests.core.desk import Desk
 
 

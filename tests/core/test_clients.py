@@ -5,7 +5,6 @@ from collections import Counter
 from ipyviews.core.effects import Forget, Interrupt, Reply, Verdict, WakeAt
 from ipyviews.core.events import Kind
 from ipyviews.ids import Attempt
-
 from tests.core.desk import Desk
 
 

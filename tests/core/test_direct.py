@@ -3,7 +3,6 @@
 from ipyviews.core.effects import Dispatch, Forget, Reply, Run, Verdict
 from ipyviews.core.events import Kind, Status
 from ipyviews.ids import Attempt
-
 from tests.core.desk import Desk
 
 

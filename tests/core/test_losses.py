@@ -4,7 +4,6 @@ import pytest
 
 from ipyviews.core.effects import Verdict
 from ipyviews.ids import Attempt
-
 from tests.core.desk import Desk
 
 

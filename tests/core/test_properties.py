@@ -3,7 +3,7 @@
 `Desk` checks every effect against its ledger, and `invariants.check` the state, after each step.
 """
 
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -11,7 +11,6 @@ from ipyviews.core.effects import Verdict
 from ipyviews.core.events import Status
 from ipyviews.core.state import ControllerState
 from ipyviews.ids import Attempt
-
 from tests.core.desk import Desk, fingerprint
 from tests.core.strategies import (
     ALLOWED,
@@ -182,5 +181,12 @@ class Cluster(RuleBasedStateMachine):
         assert fingerprint(again) == fingerprint(self.desk.state)
 
 
-Cluster.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+Cluster.TestCase.settings = settings(
+    max_examples=150,
+    stateful_step_count=50,
+    deadline=None,
+    # Explaining a failure traces every line and takes minutes here.
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 TestCluster = Cluster.TestCase

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from ipyviews.core.tasks import TRANSITIONS, Story, TaskState, diagram
-
 from tests.core.desk import Desk
 
 DESIGN = Path(__file__).parents[2] / "docs" / "design.md"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import sys
 
 import pytest
@@ -82,11 +83,14 @@ class Box:
         return client
 
     async def answers(self, kernel, client=None):
-        """Wait until a kernel has answered; returns its client."""
+        """Wait until a kernel has answered and its output arrives; returns its client."""
         client = client or self.client(kernel)
-        wanted = client.kernel_info()
-        await self._reply(client, wanted)
-        return client
+        while True:
+            await self._reply(client, client.kernel_info())
+            # Its iopub may be connected later than its shell.
+            with contextlib.suppress(queue.Empty):
+                await client.get_iopub_msg(timeout=0.2)
+                return client
 
     async def run(self, client, code):
         """Run a cell and return the reply's content."""

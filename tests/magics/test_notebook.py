@@ -118,7 +118,7 @@ def test_rich_output_comes_with_the_engine_s_label(cluster4):
         "%load_ext ipyviews",
         "%%px -t 2\nfrom IPython.display import HTML, display\ndisplay(HTML('<b>x</b>'))\n",
     )
-    assert printed(cell).endswith("[output:2]\n")
+    assert printed(cell).rstrip().endswith("[output:2]")
     assert cell.outputs[-1].data["text/html"] == "<b>x</b>"
 
 

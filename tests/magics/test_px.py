@@ -263,6 +263,19 @@ def test_an_interrupt_stops_this_cell_only_and_is_shown_in_one_line(shell, cell,
     assert capsys.readouterr().err == ""
 
 
+def test_an_interrupt_of_a_cell_that_no_engine_has_yet_drops_it(shell, cell):
+    view = FakeView(ids=[None], answer=lambda view, tasks: None)
+    activate(view)
+    asked = view.client.connection.asked
+
+    def answer():
+        wait_until(lambda: asked, what="the task is cancelled")
+        view.fail(view.tasks[0], "TaskAborted", "")
+
+    interrupt = interrupted(cell, "", view, answer)
+    assert interrupt._render_traceback_() == ["KeyboardInterrupt: stopped before it ran"]
+
+
 def test_an_interrupt_can_send_another_signal(shell, cell):
     view = FakeView(answer=lambda view, tasks: view.end(tasks[0]))
     activate(view)

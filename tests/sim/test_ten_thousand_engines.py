@@ -5,7 +5,6 @@ from collections import Counter
 from ipyviews.core import invariants
 from ipyviews.core.effects import Verdict
 from ipyviews.core.events import Kind, TaskSubmitted
-
 from tests.sim.simulator import Weather, World
 
 ENGINES = 10_000
@@ -27,7 +26,9 @@ def storm(engines: int, tasks: int, seed: int) -> World:
         allowed = even if client == "c" else None
         name, request = f"{client}-1.{number}", f"{client}-1"
         world.submit(
-            TaskSubmitted(world.now, name, client, request, kind, direct, allowed, retries=number % 2)
+            TaskSubmitted(
+                world.now, name, client, request, kind, direct, allowed, retries=number % 2
+            )
         )
 
     for number in range(tasks):
