@@ -174,7 +174,9 @@ class Cluster:
         if self._state == "running":
             raise RuntimeError(f"{self!r} is running already; make another Cluster.")
         config = self._config(self._n if n is None else n)
-        self._agent = start_agent(config, detached=self._detached, timeout=self._timeout)
+        self._agent = start_agent(
+            config, detached=self._detached, timeout=self._timeout, meanwhile=_client_class
+        )
         self._n, self._folder, self._state = config.n, self._agent.folder, "running"
         if not self._detached:
             atexit.register(self.stop_cluster_sync)
@@ -182,9 +184,7 @@ class Cluster:
 
     def connect_client_sync(self, **options: Any) -> Client:
         """Connect a new client; `options` are those of `Client`."""
-        from ipyviews.client.client import Client  # noqa: PLC0415 - starting a cluster needs none
-
-        return Client(self.cluster_file, cluster=self, **options)
+        return _client_class()(self.cluster_file, cluster=self, **options)
 
     def start_and_connect_sync(self, n: int | None = None, activate: bool = False) -> Client:
         """Start the cluster, wait for all engines and return a client.
@@ -305,6 +305,13 @@ class Cluster:
             grace=self._grace,
             idle_limit=self._idle_limit,
         )
+
+
+def _client_class() -> type[Client]:
+    # Loaded while the cluster comes up, not before it is started.
+    from ipyviews.client.client import Client  # noqa: PLC0415
+
+    return Client
 
 
 def _check_count(n: object) -> None:

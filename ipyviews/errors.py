@@ -25,6 +25,7 @@ A wait that ends without a result raises the builtin `TimeoutError`.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class RemoteError(IPyViewsError):
 
     def print_traceback(self, excid: int | None = None) -> None:  # noqa: ARG002 - as CompositeError
         """Print the engine's traceback."""
-        print("\n".join(self.render_traceback()))  # noqa: T201 - it is what was asked for
+        sys.stdout.write("\n".join([*self.render_traceback(), ""]))
 
     def _render_traceback_(self) -> list[str]:
         # IPython shows this instead of the way through our client.
@@ -176,7 +177,7 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
             for error in self.exceptions
         ]
 
-    def derive(self, excs: Sequence[Exception], /) -> CompositeError:
+    def derive(self, excs: Sequence[Any], /) -> Any:
         """Make a group of some of the failures; for ``except*``."""
         return CompositeError(self.message, excs, self.total)
 
@@ -184,7 +185,7 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
         groups = _fold(self.exceptions)
         lines = [self.message]
         lines += [
-            f"{group.label}{_name(group.first)}: {_text(group.first)}{group.count(self.total)}"
+            f"{group.label}{_name(group.first)}: {_text(group.first)}{group.often(self.total)}"
             for group in groups[: self.tb_limit]
         ]
         if hidden := sum(len(group.members) for group in groups[self.tb_limit :]):
@@ -213,14 +214,14 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
         groups = _fold(self.exceptions)
         lines: list[str] = []
         for group in groups[: self.tb_limit]:
-            lines += [f"{group.label}:{group.count(self.total)}", *_lines(group.first), ""]
+            lines += [f"{group.label}:{group.often(self.total)}", *_lines(group.first), ""]
         if hidden := sum(len(group.members) for group in groups[self.tb_limit :]):
             lines.append(f"... {hidden} more exceptions ...")
         return lines
 
     def print_traceback(self, excid: int | None = None) -> None:
         """Print the engines' tracebacks; see `render_traceback`."""
-        print("\n".join(self.render_traceback(excid)))  # noqa: T201 - it is what was asked for
+        sys.stdout.write("\n".join([*self.render_traceback(excid), ""]))
 
     def raise_exception(self, excid: int = 0) -> NoReturn:
         """Raise the failure at a position, from 0."""
@@ -246,7 +247,7 @@ class AlreadyDisplayedError(IPyViewsError):
 
     @property
     def n(self) -> int:
-        """How many failures were shown. [count]"""
+        """How many failures were shown."""
         return len(getattr(self.original_error, "exceptions", (self.original_error,)))
 
     def __str__(self) -> str:
@@ -331,6 +332,37 @@ KernelError = IPyViewsError
 IPythonError = IPyViewsError
 
 
+def show_composite(
+    shell: Any, _type: type, error: CompositeError, _traceback: Any, tb_offset: int | None = None
+) -> list[str]:
+    """Show a `CompositeError` with the engines' tracebacks; an IPython exception handler.
+
+    IPython prints exception groups itself, with none of the engines' lines, unless told otherwise:
+    ``shell.set_custom_exc((CompositeError,), show_composite)``.
+
+    Parameters
+    ----------
+    shell
+        The ``InteractiveShell``.
+    error
+        What was raised.
+    tb_offset
+        Not used; IPython passes it.
+
+    Returns
+    -------
+    list of str
+        The lines shown.
+    """
+    del tb_offset
+    lines = error._render_traceback_()
+    members = {"_render_traceback_": lambda _: lines, "__str__": lambda _: str(error)}
+    # Not a group, but of the same name: that is what a notebook records.
+    stand_in = type("CompositeError", (Exception,), members)()
+    shell.showtraceback((type(stand_in), stand_in, None))
+    return lines
+
+
 class _Group(NamedTuple):
     """Failures that are told as one."""
 
@@ -351,15 +383,15 @@ class _Group(NamedTuple):
             return _label(self.first)
         return f"[{_ranges(self.engines)}{_method(self.first)}]"
 
-    def count(self, total: int | None) -> str:
+    def often(self, total: int | None) -> str:
         """Say how many they are; nothing for one."""
         times, engines = len(self.members), len(self.engines)
         if times == 1:
             return ""
-        often = "" if times == engines else f"{times} times"
+        repeated = "" if times == engines else f"{times} times"
         of = "" if total is None else f" of {total}"
         where = f"on {engines}{of} engine{'s' if (total or engines) != 1 else ''}"
-        return f" ({', '.join(filter(None, (often, where if engines else '')))})"
+        return f" ({', '.join(filter(None, (repeated, where if engines else '')))})"
 
 
 def _fold(errors: Iterable[Exception]) -> list[_Group]:

@@ -35,9 +35,16 @@ ENGINE_MAY_IMPORT = {"IPython", "ipykernel", "tornado", "traitlets", "zmq"}
 #: file: private names of ipykernel, IPython, jupyter_client and others that it uses.
 FOREIGN_PRIVATE = {
     "ipyviews/engine/pickling.py": {"_lru_cache_wrapper"},
-    "ipyviews/launching/engineapp.py": {"_bind_socket"},
-    "magics/ipyviews_magics/waiting.py": {"_render_traceback_"},
+    "ipyviews/launching/engineapp.py": {
+        "_bind_socket",
+        "_handle_pipe_msg",
+        "_setup_pipe_in",
+        "_setup_pipe_out",
+    },
 }
+
+#: Underscores that belong to public names.
+DOCUMENTED = {"os._exit", "sys._getframe", "sys._current_frames"}
 
 FOREIGN = {"IPython", "ipykernel", "jupyter_client", "tornado", "traitlets", "zmq"}
 
@@ -185,7 +192,9 @@ def foreign_private_of(path: Path) -> set[str]:
         if isinstance(node, ast.Attribute)
         and node.attr.startswith("_")
         and not node.attr.startswith("__")
-        and ast.unparse(node.value) not in {"self", "cls"}
+        # A last underscore too is how IPython marks its public hooks.
+        and not node.attr.endswith("_")
+        and ast.unparse(node) not in DOCUMENTED
         and node.attr not in our_private_names()
     }
     return taken | overridden_in(path)
@@ -199,10 +208,8 @@ def our_private_names() -> frozenset[str]:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 found.add(node.name)
-            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
-                found.add(node.attr)
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found.add(node.id)
+            elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr if isinstance(node, ast.Attribute) else node.id)
     return frozenset(found)
 
 

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.connection import PYTHON
-from ipyviews.client.session import NO_ENGINES, WrongType
+from ipyviews.client.session import WrongType
 from ipyviews.errors import NoEnginesRegistered, UsageError
 from ipyviews.protocol.payload import pack_calls
 
@@ -196,7 +196,7 @@ def _check_any_engine(session: Session, allowed: Sequence[int] | None) -> None:
         _check_targets(allowed)
     engines = session.connection.engines.values()
     if not any(info.get("state") in ("live", "starting") for info in engines):
-        raise NoEnginesRegistered(NO_ENGINES)
+        raise NoEnginesRegistered
 
 
 def _check_can_run(session: Session, engine: int, payload: Payload, name: str) -> None:

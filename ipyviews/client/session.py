@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 #: Ids of tasks remembered per client and view [count].
 HISTORY = 100_000
 
-NO_ENGINES = (
-    "This operation requires engines. Try client.wait_for_engines(n) to wait for engines to "
-    "register."
-)
-
 
 class WrongType(UsageError, TypeError):
     """A `UsageError` that is also a TypeError."""
@@ -147,7 +142,7 @@ class Session:
 
     def _require(self, known: list[int]) -> None:
         if not known:
-            raise NoEnginesRegistered(NO_ENGINES)
+            raise NoEnginesRegistered
 
     def _check_engine(self, engine: Any, known: list[int]) -> None:
         if isinstance(engine, bool) or not isinstance(engine, int):

@@ -31,6 +31,14 @@ _BY_VERDICT: dict[str, type[errors.IPyViewsError]] = {
     "timeout": errors.TaskTimeout,
 }
 
+_FROM_CONTROLLER = (
+    errors.UsageError,
+    errors.TaskError,
+    errors.NoEnginesRegistered,
+    errors.ClusterError,
+    errors.ProtocolError,
+)
+
 METADATA_KEYS = (
     "msg_id",
     "submitted",
@@ -174,7 +182,10 @@ class Task:
             self._reply = (content, message.buffers)
         else:
             self.status = "aborted" if _BY_VERDICT.get(verdict) is errors.TaskAborted else "error"
-            self._outcome = (None, from_content(content, _BY_VERDICT.get(verdict)))
+            error = from_content(content, _BY_VERDICT.get(verdict))
+            if isinstance(error, errors.TaskError):
+                error.engine, error.task = self.engine, self.id
+            self._outcome = (None, error)
         self._end()
 
     def fail(self, error: Exception) -> None:
@@ -237,8 +248,7 @@ class Task:
             return self._decode_value(content, buffers)
         if content.get("status") in ("aborted", "abort"):
             return None, errors.TaskAborted(f"Task {self.id} was aborted by its engine.")
-        engine = -1 if self.engine is None else self.engine
-        return None, failures.rebuild(content, buffers, engine, self.id, self.kind)
+        return None, failures.rebuild(content, buffers, self.engine, self.id, self.kind)
 
     def _decode_value(
         self, content: dict[str, Any], buffers: Sequence[Frame]
@@ -322,19 +332,12 @@ def from_content(
     content: dict[str, Any], kind: type[errors.IPyViewsError] | None = None
 ) -> errors.IPyViewsError:
     """Rebuild an error of ours that a controller sent: its class by `kind`, else by name."""
+    sentence = str(content.get("evalue", ""))
     named = getattr(errors, str(content.get("ename")), None)
-    if kind is None:
-        # Errors of user code have other constructors, and a controller does not send them.
-        is_ours = isinstance(named, type) and issubclass(
-            named,
-            errors.UsageError
-            | errors.TaskError
-            | errors.NoEnginesRegistered
-            | errors.ClusterError
-            | errors.ProtocolError,
-        )
-        kind = named if is_ours else errors.ClusterError
-    return kind(str(content.get("evalue", "")))
+    # Errors of user code have other constructors, and a controller does not send them.
+    if kind is None and isinstance(named, type) and issubclass(named, _FROM_CONTROLLER):
+        return named(sentence)
+    return (kind or errors.ClusterError)(sentence)
 
 
 def _utc(seconds: float | None) -> datetime | None:

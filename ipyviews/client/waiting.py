@@ -237,9 +237,11 @@ class Waitable(futures.Future[Any]):
     def _composite(self, tasks: Sequence[Task]) -> Exception:
         found = [error for _, error in (task.outcome() for task in tasks) if error is not None]
         # Whatever ended all tasks at once, a lost controller, is one failure, not many.
-        if self._single or all(error is found[0] for error in found[1:]) and len(found) > 1:
+        if self._single or (all(error is found[0] for error in found[1:]) and len(found) > 1):
             return found[0]
-        return CompositeError(f"one or more exceptions raised in: {self._fname}", found)
+        engines = {task.engine for task in self.tasks}
+        total = len(engines) if len(engines) == len(self.tasks) else None
+        return CompositeError(f"one or more exceptions raised in: {self._fname}", found, total)
 
     def _good_values(self) -> Any:
         if self._value is None:

@@ -198,14 +198,13 @@ class Control:
     # -- the cluster -----------------------------------------------------------------------------
 
     def _status(self, _client: ClientId, _content: Fields) -> Fields:
-        load = self._performer.state.engines
-        infos = self._fleet.infos()
-        for info in infos:
-            record = load.get(info["id"])
-            info["running"] = len(record.running) if record else 0
-            info["queued"] = len(record.queued) if record else 0
+        engines = []
+        for engine in self._fleet:
+            load = self._performer.state.engines[engine.id]
+            work = {"running": len(load.running), "queued": len(load.queued)}
+            engines.append({**engine.info(), **work, "since": engine.since})
         clients = [{"id": c.id, "name": c.name, "pid": c.pid} for c in self._clients]
-        return {"engines": infos, "clients": clients, "counters": dict(self._counters)}
+        return {"engines": engines, "clients": clients, "counters": dict(self._counters)}
 
     def _start(self, _client: ClientId, content: Fields) -> Fields:
         n = _number(content, "n", least=1, most=MOST_ENGINES)

@@ -94,6 +94,7 @@ class Driver:
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
+        performer.on_broken = self.end
         self.fleet.on_change = self._engines_changed
         cluster = {
             "version": __version__,

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
 from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost
-from ipyviews.errors import UsageError
+from ipyviews.errors import ClusterError, UsageError
 from ipyviews.ids import EngineId
 from ipyviews.launching.kernels import KernelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from ipyviews.controller.config import Config
     from ipyviews.controller.joining import Joined
@@ -46,6 +47,8 @@ class Engine:
     request: KernelRequest
     incarnation: int = 0
     state: str = "starting"
+    #: When it got into that state [s since the epoch].
+    since: float = field(default_factory=time.time)
     kernel: LaunchedKernel | None = None
     link: Link | None = None
     joining: Joining | None = None
@@ -53,6 +56,12 @@ class Engine:
     reason: str | None = None
     #: The coroutine that brings it up or down, if any.
     work: asyncio.Task[None] | None = None
+
+    def enter(self, state: str, reason: str | None = None) -> None:
+        """Change the state."""
+        self.state = state
+        self.since = time.time()
+        self.reason = reason
 
     def info(self) -> dict[str, Any]:
         """Return what clients are told, as docs/protocol.md says."""
@@ -134,6 +143,9 @@ class Fleet:
                 raise UsageError(f"there is no engine {engine}; there are {self._names()}")
         return [self._engines[EngineId(engine)] for engine in dict.fromkeys(ids)]
 
+    def __iter__(self) -> Iterator[Engine]:
+        return iter(self._engines.values())
+
     def infos(self) -> list[dict[str, Any]]:
         """Return what clients are told of every engine."""
         return [engine.info() for engine in self._engines.values()]
@@ -193,12 +205,9 @@ class Fleet:
         """End engines for good."""
         engines = [engine for engine in self.find(ids) if engine.state != "lost"]
         for engine in engines:
-            if engine.work is not None:
-                engine.work.cancel()
             self.wanted -= 1
             self._lose(engine, "it was shut down")
-        kernels = [engine.kernel for engine in engines if engine.kernel is not None]
-        await asyncio.gather(*(kernel.shutdown() for kernel in kernels))
+        await asyncio.gather(*map(self._put_down, engines))
 
     async def close(self, *, politely: bool) -> None:
         """Let go of all engines, then end their kernels at once."""
@@ -252,8 +261,7 @@ class Fleet:
             self._gate.engine_lost(engine.link)
             self._links.disconnect(engine.link, reason)
             engine.link = None
-        engine.state = "lost"
-        engine.reason = reason
+        engine.enter("lost", reason)
         lost = EngineLost(
             self._loop.time(),
             engine.id,
@@ -269,8 +277,7 @@ class Fleet:
 
     def _begin(self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]) -> None:
         engine.incarnation += 1
-        engine.state = "starting"
-        engine.reason = None
+        engine.enter("starting")
         engine.joined = None
         engine.work = self._loop.create_task(self._bring_up(engine, launch))
 
@@ -291,8 +298,10 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
             log.warning("engine %s did not come up: %s", engine.id, reason)
-            self._lose(engine, f"it did not start: {reason}")
-            await self._remove(engine)
+            if engine.state == "starting":
+                self._lose(engine, f"it did not start: {reason}")
+            if engine.kernel is not None:
+                await engine.kernel.shutdown(now=True)
         else:
             self._welcome(engine, engine.joined)
         finally:
@@ -300,24 +309,28 @@ class Fleet:
             engine.work = None
 
     async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
+        if engine.state != "starting":
+            raise ClusterError("it was shut down before it had started")
         engine.link = Link(engine.id, engine.incarnation, kernel, self._life)
         engine.joining = Joining(self._links, engine.link)
         return await engine.joining.run()
 
     def _welcome(self, engine: Engine, joined: Joined) -> None:
         engine.joining = None
-        engine.state = "live"
-        engine.reason = joined.remark or None
+        engine.enter("live", joined.remark or None)
         event = EngineJoined(
             self._loop.time(), engine.id, engine.incarnation, can_apply=joined.can_apply
         )
         self._feed(event)
         self.on_change()
 
-    async def _remove(self, engine: Engine) -> None:
-        """End the process of an engine that did not come up."""
-        if engine.kernel is not None:
-            await engine.kernel.shutdown(now=True)
+    async def _put_down(self, engine: Engine) -> None:
+        """End the process of an engine that was lost on purpose."""
+        if engine.work is not None:
+            # Losing it has ended its joining, and what fails to join is removed.
+            await engine.work
+        elif engine.kernel is not None:
+            await engine.kernel.shutdown()
 
     def _names(self) -> str:
         return ", ".join(map(str, self._engines)) or "none"

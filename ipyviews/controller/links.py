@@ -124,7 +124,15 @@ class Links:
         self._ports["apply"].listen(lambda frames: self._arrived(frames, own=True))
 
     def connect(self, link: Link, channel: str, url: str) -> None:
-        """Connect one channel of a link."""
+        """Connect one channel of a link.
+
+        Raises
+        ------
+        ClusterError
+            When the link has ended.
+        """
+        if link.ended is not None:
+            raise ClusterError(link.ended)
         self._links[link.id] = link
         self._ports[channel].connect(link.id, url)
         link.open.add(channel)

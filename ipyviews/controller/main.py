@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ipyviews.controller.config import read_config
 from ipyviews.controller.driver import Driver
-from ipyviews.errors import ClusterError, IPyViewsError
+from ipyviews.errors import ClusterError, IPyViewsError, UsageError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.rundir import remove_folder, write_private
@@ -53,14 +53,17 @@ async def serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     agent_socket = config.folder / "agent.sock"
     has_agent = agent_socket.exists()
+    if config.agent and not has_agent:
+        raise UsageError(f"there is no agent at {agent_socket}; agents start their controllers")
     driver = Driver(
         config,
         ZmqTransport(loop),
         lambda exited: KernelLauncher(
-            config.folder, agent_socket if config.agent and has_agent else None, exited
+            config.folder, agent_socket if config.agent else None, exited
         ),
     )
-    loop.add_signal_handler(signal.SIGTERM, driver.end, "the controller was told to end")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, driver.end, "the controller was told to end")
     info = json.dumps(driver.connection_info(os.getpid()))
     write_private(config.folder / "cluster.json", info)
     agent = Agent(driver, agent_socket) if has_agent else None

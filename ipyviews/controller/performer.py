@@ -14,7 +14,7 @@ from ipyviews.core.effects import Dispatch, Forget, Interrupt, Reply, Verdict, W
 from ipyviews.core.events import Kind, TaskReplied, Woke
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from ipyviews.controller.clients import Clients
     from ipyviews.controller.fleet import Fleet
@@ -54,6 +54,8 @@ class Performer:
         self.links: Links
         self.fleet: Fleet
         self.gate: Gate
+        #: Called with a sentence when an event could not be handled.
+        self.on_broken: Callable[[str], None] = lambda _why: None
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Event, Answer | None]] = deque()
@@ -82,6 +84,10 @@ class Performer:
                     first = effects
                 for effect in effects:
                     self._perform(effect, answer)
+        except Exception as error:
+            # The core and the world may differ now, and somebody would wait for ever.
+            self.on_broken(f"the controller failed: {error!r}; its log in the run folder says more")
+            raise
         finally:
             self._is_busy = False
         return first

@@ -89,6 +89,8 @@ def _engine(state: ControllerState, engine: Engine) -> Iterator[str]:
         yield f"{told} is lost and has tasks queued"
     if any(not engine.may_ever_run(task.kind) for task in engine.queued):
         yield f"{told} has tasks queued that it cannot run"
+    if not engine.pools.keys() <= set(state.pools):
+        yield f"{told} remembers pools that are no more"
     if engine.has_work() and engine.has_room():
         yield f"{told} has room while a task of its own waits"
     yield from _lanes(engine, told)

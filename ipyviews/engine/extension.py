@@ -32,6 +32,7 @@ class Extension:
         self._runner = Runner(self._kernel, self._backlog, self._interrupts, self._channel.reply)
         self._channel.on_call = self._runner.wake
         self._channel.on_removed = lambda request: self._runner.refuse(request, interrupted())
+        self._interrupts.poke = self._channel.poke
         self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
         self._channel.start()
         # Registered after the kernel's own, so it runs before the kernel ends its zmq context.
@@ -64,10 +65,8 @@ class Extension:
 
     def _cell_begins(self) -> None:
         # A subshell's cells are none of ours, and neither is a cell that a task runs.
-        if not self._is_main() or self._in_sync_task():
-            return
-        if self._interrupts.begin_cell(self._kernel.cell):
-            self._channel.poke()
+        if self._is_main() and not self._in_sync_task():
+            self._interrupts.begin_cell(self._kernel.cell)
 
     def _cell_ended(self) -> None:
         if self._is_main() and not self._in_sync_task() and self._interrupts.end_cell():

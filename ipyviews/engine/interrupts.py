@@ -10,6 +10,7 @@ have arrived, so none reaches the next one.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -66,6 +67,10 @@ class Interrupts:
         self._suspended = False
         #: The attempt whose asyncio task we cancelled.
         self.cancelled: str | None = None
+        #: Tells the I/O thread to call `repeat`.
+        self.poke: Callable[[], None] = lambda: None
+        # What the handler raised last, and to whom.
+        self._raised: tuple[KeyboardInterrupt, str] | None = None
         # Signals of ours, counted by the thread that sends and the thread that gets them: any other
         # SIGINT is somebody else's, meant for whatever runs.
         self._sent = self._seen = 0
@@ -77,6 +82,8 @@ class Interrupts:
         # Bound once: signal.getsignal is compared with them.
         self._task_handler = self._during_task
         self._cell_handler = self._during_cell
+        self._unraisable = sys.unraisablehook
+        self._unraisable_handler = sys.unraisablehook = self._not_raised
 
     # In the I/O thread.
 
@@ -126,22 +133,25 @@ class Interrupts:
 
     def uninstall(self) -> None:
         """Ignore SIGINT between cells again, as ipykernel does."""
+        if sys.unraisablehook is self._unraisable_handler:
+            sys.unraisablehook = self._unraisable
         if signal.getsignal(signal.SIGINT) is self._task_handler:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def begin_cell(self, msg_id: str) -> bool:
-        """Open the window of a cell; True if it is to be interrupted already."""
+    def begin_cell(self, msg_id: str) -> None:
+        """Open the window of a cell."""
         backlog = self._backlog
         with backlog.lock:
             backlog.cells += 1
             if backlog.cells > 1:
-                return False
+                return
             backlog.cell = msg_id
             if msg_id in self._doomed:
                 self.target = msg_id
         self._before_cell = signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, self._cell_handler)
-        return self.target == msg_id
+        if self.target == msg_id:
+            self.poke()
 
     def end_cell(self) -> bool:
         """Close the window of a cell; False if none was open or one still is."""
@@ -186,6 +196,22 @@ class Interrupts:
     def _close(self, attempt: str | None) -> None:
         if self.target == attempt:
             self.target = None
+        self._raised = None
+
+    def _raise(self, attempt: str) -> None:
+        if self.target == attempt:
+            self.target = None
+        error = KeyboardInterrupt()
+        self._raised = error, attempt
+        raise error
+
+    def _not_raised(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Try again when it was raised where nothing can be: a finaliser, a callback of the gc."""
+        if self._raised is None or unraisable.exc_value is not self._raised[0]:
+            self._unraisable(unraisable)
+        else:
+            self.target = self._raised[1]
+            self.poke()
 
     def _await_signals(self) -> None:
         deadline = time.monotonic() + ARRIVAL_S
@@ -204,17 +230,16 @@ class Interrupts:
         ours, running = self._is_ours(), self._backlog.running
         if running is None or (ours and self.target != running):
             return
-        self._hit_task(frame)
+        self._hit_task(frame, running)
         if not ours and self.awaiting is not None:
             self.target = running
             self._call_soon(self._cancel_waiting)
 
-    def _hit_task(self, frame: FrameType | None) -> None:
+    def _hit_task(self, frame: FrameType | None, running: str) -> None:
         while frame is not None and frame.f_code not in self._task_code:
             frame = frame.f_back
         if frame is not None:
-            self._close(self._backlog.running)
-            raise KeyboardInterrupt
+            self._raise(running)
 
     def _during_cell(self, signum: int, frame: FrameType | None) -> None:
         if not self._is_ours():
@@ -224,17 +249,16 @@ class Interrupts:
         if self.target is None:
             return
         if self.target == self._backlog.running:
-            self._hit_task(frame)
+            self._hit_task(frame, self.target)
         elif self.target == self._backlog.cell:
-            self._hit_cell(signum, frame)
+            self._hit_cell(signum, frame, self.target)
 
-    def _hit_cell(self, signum: int, frame: FrameType | None) -> None:
+    def _hit_cell(self, signum: int, frame: FrameType | None, cell: str) -> None:
         inner = frame
         while inner is not None and inner.f_code is not self._cell_code:
             inner = inner.f_back
         if inner is not None and inner is not frame:
-            self.target = None
-            raise KeyboardInterrupt
+            self._raise(cell)
         if inner is None and self._before_cell is not signal.default_int_handler:
             # An async cell is suspended: ipykernel's handler cancels it.
             self.target = None

@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -83,7 +82,7 @@ def create_folder() -> Path:
     """
     base = base_folder()
     _ensure_private(base)
-    folder = base / secrets.token_hex(4)
+    folder = base / os.urandom(4).hex()
     _check_length(folder)
     folder.mkdir(0o700)
     _check_private(folder)
@@ -127,7 +126,7 @@ def is_running(folder: Path) -> bool:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file (0600) so that readers see the old or the whole new content, never a part."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:

@@ -22,6 +22,7 @@ from ipyviews.launching import rundir
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 #: Lines of a log that an error shows. [count]
@@ -160,7 +161,13 @@ def _let_all_go() -> None:
 os.register_at_fork(after_in_child=_let_all_go)
 
 
-def start_agent(config: ClusterConfig, *, detached: bool, timeout: float = 60.0) -> AgentProcess:
+def start_agent(
+    config: ClusterConfig,
+    *,
+    detached: bool,
+    timeout: float = 60.0,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> AgentProcess:
     """Start a cluster: its agent, which starts the controller, which starts the engines.
 
     Parameters
@@ -171,6 +178,8 @@ def start_agent(config: ClusterConfig, *, detached: bool, timeout: float = 60.0)
         False if it ends with this process, True if it goes on.
     timeout
         How long the controller may take to be ready [s]. Engines may come later.
+    meanwhile
+        Called while the processes come up.
 
     Raises
     ------
@@ -184,6 +193,7 @@ def start_agent(config: ClusterConfig, *, detached: bool, timeout: float = 60.0)
     folder = rundir.create_folder()
     process = _launch(folder, config, detached=detached)
     try:
+        meanwhile()
         process.wait_until_ready(timeout)
     except BaseException:
         process.stop()

@@ -11,10 +11,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.engine import frames as codec
-from ipyviews.errors import ProtocolError
+from ipyviews.errors import ProtocolError, UsageError
+
+try:
+    import orjson
+
+    HAS_ORJSON = True
+except ImportError:
+    HAS_ORJSON = False
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,31 +34,111 @@ PROTOCOL_VERSION = "5.4"
 #: Largest JSON frame we parse [bytes].
 JSON_LIMIT = 64 * 1024 * 1024
 
+#: Deepest nesting in a header or metadata, which we may have to encode again.
+DEPTH_LIMIT = 100
+
+#: Senders whose numbers are remembered; beyond it the one silent for longest is forgotten.
+SENDER_LIMIT = 10_000
+
 
 def pack(value: Any) -> bytes:
-    """Encode one JSON frame."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_default).encode(
-        "utf-8", "surrogateescape"
-    )
+    """Encode one JSON frame.
+
+    Datetimes become ISO 8601 texts, numbers that JSON does not have (NaN, infinities) null, lone
+    surrogates escapes.
+
+    Raises
+    ------
+    UsageError
+        Something in `value` has no form in JSON.
+    """
+    if HAS_ORJSON:
+        try:
+            option = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+            packed: bytes = orjson.dumps(value, option=option)
+        except TypeError:
+            # It refuses what JSON can say all the same: surrogates, large or odd keys and numbers.
+            return _pack_slowly(value)
+        else:
+            return packed
+    return _pack_slowly(value)
+
+
+def _pack_slowly(value: Any) -> bytes:
+    encode = json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=False).encode
+    try:
+        try:
+            return encode(value).encode()
+        except ValueError:
+            return encode(_finite(value)).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"a message cannot be sent as JSON: {error}") from None
 
 
 def _default(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return aware.isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def unpack(frame: Frame) -> dict[str, Any]:
-    """Decode one JSON frame into a dict; anything else is a `ProtocolError`."""
+    """Decode one JSON frame into a dict.
+
+    Bytes that are not UTF-8 become replacement characters, as Jupyter does it.
+
+    Raises
+    ------
+    ProtocolError
+        It is too large or nested, not JSON, or not an object.
+    """
     if memoryview(frame).nbytes > JSON_LIMIT:
         raise ProtocolError("a JSON frame is larger than 64 MiB")
-    try:
-        value = json.loads(bytes(frame))
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"a frame is not JSON: {type(error).__name__}") from None
+    value = _load(frame)
     if not isinstance(value, dict):
         raise ProtocolError("a JSON frame is not an object")
     return value
+
+
+def _load(frame: Frame) -> Any:
+    if HAS_ORJSON:
+        try:
+            return orjson.loads(frame)
+        except ValueError:
+            # It refuses what other ends may write: NaN, surrogates, bytes that are not UTF-8.
+            pass
+    try:
+        return json.loads(bytes(frame).decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"a frame is not JSON: {type(error).__name__}") from None
+
+
+def _unpack_flat(frame: Frame) -> dict[str, Any]:
+    """Decode a header or metadata, which must not be nested too deeply."""
+    value = unpack(frame)
+    packed = bytes(frame)
+    if packed.count(b"[") + packed.count(b"{") > DEPTH_LIMIT:
+        level: list[Any] = [value]
+        for _ in range(DEPTH_LIMIT):
+            level = [inner for outer in level for inner in _parts(outer)]
+        if level:
+            raise ProtocolError(f"a JSON frame is nested more than {DEPTH_LIMIT} deep")
+    return value
+
+
+def _parts(value: Any) -> list[Any]:
+    items = value.values() if isinstance(value, dict) else value
+    return [item for item in items if isinstance(item, dict | list)]
 
 
 @dataclass(slots=True)
@@ -170,9 +258,9 @@ class Wire:
         except codec.BadMessage as error:
             raise ProtocolError(str(error)) from None
         message = Message(
-            header=unpack(parts[0]),
-            parent=unpack(parts[1]),
-            metadata=unpack(parts[2]),
+            header=_unpack_flat(parts[0]),
+            parent=_unpack_flat(parts[1]),
+            metadata=_unpack_flat(parts[2]),
             content=parts[3],
             buffers=buffers,
             idents=idents,
@@ -189,8 +277,8 @@ class Wire:
             raise ProtocolError("the message is addressed to somebody else")
         if seq <= self._seen.get(sender, 0):
             raise ProtocolError("the message was seen before")
+        # The order of the dict is the order in which senders were last heard.
+        self._seen.pop(sender, None)
         self._seen[sender] = seq
-
-    def forget_sender(self, session: str) -> None:
-        """Drop the counter of a sender that is gone for good."""
-        self._seen.pop(session, None)
+        if len(self._seen) > SENDER_LIMIT:
+            del self._seen[next(iter(self._seen))]

@@ -96,8 +96,8 @@ class ZmqPort:
         send = self._socket.send
         try:
             for frame in frames[:-1]:
-                send(_cheapest(frame), _MORE, False)
-            send(_cheapest(frames[-1]), _NOBLOCK, False)
+                send(_cheapest(frame), _MORE)
+            send(_cheapest(frames[-1]), _NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN, zmq.ENOTSOCK, zmq.ETERM):
                 raise PeerGone(error.strerror) from None
@@ -165,7 +165,11 @@ def _readable(socket: zmq.Socket[bytes]) -> bool:
 
 
 def _cheapest(frame: Frame) -> Any:
-    """Pass a received frame on as libzmq's own, which costs neither a copy nor a callback."""
+    """Pass a received frame on as libzmq's own; anything else is copied.
+
+    pyzmq can send other memory without a copy too, at the price of a thread of its own that stays,
+    and of users who change an array before it has left.
+    """
     if isinstance(frame, memoryview) and isinstance(frame.obj, zmq.Frame):
         whole = frame.obj
         if len(whole) == frame.nbytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ipyviews.client import activation
 from ipyviews_magics.default import DefaultView
 from ipyviews_magics.registry import activate, registry_of
+from ipyviews_magics.tracebacks import show_folded
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -16,6 +17,7 @@ activation.registrar = activate
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics without suffix, unless a view was activated for them before."""
+    show_folded(shell)
     registry = registry_of(shell)
     if not registry.is_ours("px"):
         registry.register("", DefaultView())

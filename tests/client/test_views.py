@@ -249,9 +249,10 @@ def test_execute_gives_a_result_with_replies_and_output(dv):
 
 def test_execute_on_one_engine_raises_its_error_when_blocking(rc):
     result = rc[0].execute("1/0", block=False)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(RemoteError) as caught:
         result.get()
-    with pytest.raises(ZeroDivisionError):
+    assert caught.value.ename == "ZeroDivisionError"
+    with pytest.raises(RemoteError):
         rc[0].execute("1/0", block=True)
 
 

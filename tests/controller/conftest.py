@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zmq
 
 from ipyviews.controller.config import Config
 from ipyviews.controller.driver import Driver
@@ -30,6 +31,16 @@ def make_config(folder: Path, n: int = 0) -> Config:
         agent=False,
         version=__version__,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pyzmq_collector() -> None:
+    """Start what pyzmq starts once for the whole process, at the first large message."""
+    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as two:
+        one.bind("inproc://large")
+        two.connect("inproc://large")
+        two.send(bytes(100_000), copy=False)
+        one.recv()
 
 
 @pytest.fixture

@@ -273,7 +273,8 @@ class FakeKernel:
             if content["status"] == "ok":
                 buffers = list(job.message.buffers[1:])
         msg_type = "apply_reply" if job.channel == "apply" else "execute_reply"
-        self._reply(job.channel, job.message, msg_type, content, buffers, self.habits.copies)
+        copies = self.habits.copies
+        self._reply(job.channel, job.message, msg_type, content, buffers=buffers, copies=copies)
         if marked and self.habits.idle == "after":
             self._publish("status", {"execution_state": "idle"}, job.message)
         if marked and self.habits.idle == "later":
@@ -285,6 +286,7 @@ class FakeKernel:
         message: Message,
         msg_type: str,
         content: Any,
+        *,
         buffers: Any = (),
         copies: int = 1,
     ) -> None:

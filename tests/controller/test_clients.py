@@ -209,6 +209,7 @@ async def test_status_counts_running_and_queued(start):
     status = await client.ask("status")
     assert [(e["running"], e["queued"]) for e in status["engines"]] == [(0, 0), (1, 2)]
     assert [c["id"] for c in status["clients"]] == [client.session]
+    assert all(engine["since"] > 1e9 for engine in status["engines"])
     json.dumps(status["counters"])
 
 
@@ -339,3 +340,17 @@ async def test_two_clients_keep_apart(start):
         assert (await second.reply(f"{other}.{i}")).buffers == [b"2"]
     assert {message.parent_id.split(".")[0] for message in first.stream} == {mine}
     assert {message.parent_id.split(".")[0] for message in second.stream} == {other}
+
+
+async def test_a_broken_rule_ends_the_cluster_instead_of_letting_somebody_wait(start, errors):
+    world = await start(1)
+    client = await world.client()
+
+    def break_rule(_event):
+        raise AssertionError("a rule is broken")
+
+    world.driver._performer.state.handle = break_rule
+    client.apply("echo", b"", any=None)
+    assert "a rule is broken" in await world.driver.ended
+    assert "a rule is broken" in repr(errors.pop()["exception"])
+    world.driver._performer.state.handle = lambda _event: []

@@ -17,16 +17,22 @@ async def test_an_engine_without_a_welcome_joins_when_its_status_arrives(start, 
 
 
 async def test_no_task_is_sent_before_output_is_proven(start, monkeypatch):
-    monkeypatch.setattr(joining, "ASK_AGAIN_S", 60.0)
-    world = await start(1, lambda k: setattr(k.habits, "welcomes", False), joined=False)
+    monkeypatch.setattr(joining, "ASK_AGAIN_S", 0.001)
+    published = []
+
+    def deaf(kernel):
+        kernel.habits.welcomes = False
+        kernel._send_iopub, kernel.speak = lambda *said: published.append(said), kernel._send_iopub
+
+    world = await start(1, deaf, joined=False)
     client = await world.client()
-    world.kernels[0].publish = lambda *_: None
     task = client.execute("print x", targets=[0]) + ".0"
-    await world.settle()
-    # The status of the first kernel_info_request proves it: the subscription came first.
+    await eventually(lambda: len(published) > 10)
+    kernel = world.kernels[0]
+    assert {kind for _, kind, _ in kernel.seen} == {"kernel_info_request"}
+    kernel._send_iopub = kernel.speak
     await client.reply(task)
-    kinds = [kind for _, kind, _ in world.kernels[0].seen]
-    assert kinds.index("kernel_info_request") < kinds.index("execute_request")
+    assert client.text(task) == "x\n"
 
 
 async def test_an_engine_where_ipyviews_is_not_installed_joins_by_source(start):
@@ -79,11 +85,8 @@ async def test_tasks_wait_for_an_engine_that_is_starting(start):
     client = await world.client()
     task = client.apply("echo", b"x", targets=[0]) + ".0"
     await eventually(lambda: world.kernels[0].seen)
-    kernel = world.kernels[0]
-    message = kernel._stock
-    assert message is not None
     assert client.of(task) == []
-    kernel.die(1, tail=b"ModuleNotFoundError: No module named 'ipykernel'")
+    world.kernels[0].die(1, tail=b"ModuleNotFoundError: No module named 'ipykernel'")
     reply = await client.reply(task)
     assert reply.ours["verdict"] == "engine_lost"
     failed = dict((await client.hello())["failed"])
@@ -142,14 +145,12 @@ async def test_a_balanced_call_is_run_again_elsewhere_when_its_engine_is_killed(
 async def test_a_call_that_kills_its_engine_is_not_run_again(start):
     world = await start(2)
     client = await world.client()
-    kernel_ends = 0
     for kernel in world.kernels.values():
         kernel.die = lambda *a, kernel=kernel, die=kernel.die, **k: die(-11, tail=b"Fatal: fake")
     reply = await client.reply(client.apply("die", b"", any=None) + ".0")
     assert reply.ours["verdict"] == "engine_lost"
     assert "Fatal: fake" in reply.content["evalue"]
     assert sorted(world.states()) == ["live", "lost"]
-    assert kernel_ends == 0
 
 
 async def test_a_reply_that_was_sent_before_the_death_counts(start):
@@ -254,6 +255,18 @@ async def test_an_engine_can_be_shut_down(start):
     assert "shut down" in (await client.reply(f"{running}.0")).content["evalue"]
     assert world.states() == ["lost", "live"]
     assert (await client.hello())["n"] == 1
+
+
+async def test_an_engine_can_be_shut_down_while_it_starts(start):
+    world = await start(1, lambda kernel: setattr(kernel.habits, "answers", False), joined=False)
+    client = await world.client()
+    waiting = client.apply("echo", b"", targets=[0])
+    await eventually(lambda: world.kernels[0].seen)
+    assert (await client.ask("shutdown", engines=[0]))["status"] == "ok"
+    assert (await client.reply(f"{waiting}.0")).ours["verdict"] == "engine_lost"
+    assert world.states() == ["lost"]
+    assert world.kernels[0]._ports == {}
+    assert world.driver.links._links == {}
 
 
 async def test_signals_reach_the_engines_named(start):

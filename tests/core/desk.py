@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from operator import attrgetter
 
 from ipyviews.core import invariants
 from ipyviews.core.effects import Dispatch, Effect, Forget, Interrupt, Reply, Verdict, WakeAt
@@ -167,25 +168,22 @@ class Desk:
                 self.alarms.append(when)
 
 
+TASK = attrgetter(
+    *("id", "state", "order", "attempt", "started", "charge", "runs", "retries", "reruns"),
+    *("cancelled", "queued", "deadline"),
+)
+ENGINE = attrgetter("id", "state", "incarnation", "can_apply", "draining", "kind", "reason")
+CLIENT = attrgetter("id", "used_s", "mean_s", "served", "stalled", "queued")
+POOL = attrgetter("kind", "allowed", "unfinished")
+
+
 def fingerprint(state: ControllerState) -> object:
     """Everything a state knows, as plain values to compare."""
-    tasks = {
-        task.id: (task.state, task.order, task.attempt, task.started, task.charge, task.runs)
-        + (task.retries, task.reruns, task.cancelled, task.queued, task.deadline)
-        for task in state.tasks.values()
-    }
-    engines = {
-        engine.id: (engine.state, engine.incarnation, engine.can_apply, engine.draining)
-        + (list(engine.running), [task.id for task in engine.queued], engine.reason)
-        for engine in state.engines.values()
-    }
-    pools = [
-        (pool.kind, pool.allowed, list(pool.members), pool.index.loads(), pool.unfinished)
-        + ([task.id for task in pool.queued],)
-        for pool in state.pools
-    ]
-    clients = {
-        client.id: (client.used_s, client.mean_s, client.served, client.stalled, client.queued)
-        for client in state.clients.by_id.values()
-    }
-    return tasks, engines, pools, clients, list(state.alarms)
+    return (
+        [TASK(task) for task in state.tasks.values()],
+        [(ENGINE(engine), list(engine.running)) for engine in state.engines.values()],
+        [(POOL(pool), list(pool.members), pool.index.loads()) for pool in state.pools],
+        [[task.id for task in home.queued] for home in (*state.engines.values(), *state.pools)],
+        [CLIENT(client) for client in state.clients.by_id.values()],
+        list(state.alarms),
+    )

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from ipyviews.core.effects import Forget, Interrupt, Reply, Verdict, WakeAt
 from ipyviews.core.events import Kind
 from ipyviews.ids import Attempt
@@ -228,17 +230,67 @@ def test_a_client_that_asked_for_nothing_saves_up_no_turns():
     assert 18 <= counts["a"] <= 22
 
 
-def test_a_call_waits_only_for_the_one_task_that_runs_on_its_engine():
-    desk = Desk(engines=4)
-    for number in range(100):
+def test_a_client_that_could_not_read_saves_up_no_turns():
+    desk = Desk(engines=1)
+    desk.submit("a.0", client="a")
+    desk.stall("b")
+    for client in "ab":
+        for number in range(1, 60):
+            desk.submit(f"{client}.{number}", client=client)
+    shares(desk, {"a": 4.0}, 30)
+    desk.resume("b")
+    counts = shares(desk, {"a": 4.0, "b": 4.0}, 20)
+    assert abs(counts["a"] - counts["b"]) <= 2
+
+
+def test_a_new_client_gets_no_credit_from_one_that_cannot_read():
+    desk = Desk(engines=1)
+    desk.submit("a.0", client="a")
+    desk.submit("s.0", client="s")
+    desk.stall("s")
+    for number in range(1, 60):
         desk.submit(f"a.{number}", client="a")
-    shares(desk, {"a": 1.0}, 30)
-    for number in range(20):
-        desk.submit(f"b.{number}", number % 4, client="b")
-        blocker = next(a for a in desk.in_flight if a.engine == number % 4)
-        desk.reply(blocker, after=0.5 if number % 2 else 1.5)
-        assert desk.runs_on(f"b.{number}") == number % 4
-        desk.reply(f"b.{number}", after=0.25)
+    shares(desk, {"a": 4.0}, 30)
+    for number in range(30):
+        desk.submit(f"b.{number}", client="b")
+    counts = shares(desk, {"a": 4.0, "b": 4.0}, 20)
+    assert abs(counts["a"] - counts["b"]) <= 2
+
+
+def test_a_new_client_does_not_get_every_engine_before_its_first_task_is_paid():
+    desk = Desk(engines=20)
+    for number in range(60):
+        desk.submit(f"a.{number}", client="a")
+    shares(desk, {"a": 8.0}, 20)
+    for number in range(60):
+        desk.submit(f"b.{number}", client="b")
+    counts = Counter()
+    for attempt in [attempt for attempt in desk.in_flight if attempt.task[0] == "a"]:
+        counts += Counter(effect.attempt.task[0] for effect in desk.reply(attempt)[2:])
+    assert 5 <= counts["a"] <= 15
+
+
+def test_clients_take_turns_also_when_their_tasks_take_no_time():
+    desk = Desk(engines=1)
+    for client in "ab":
+        for number in range(10):
+            desk.submit(f"{client}.{number}", client=client)
+    for _ in range(19):
+        desk.reply(desk.running[0])
+    assert "".join(task[0] for task in desk.order[2:18]) == "ab" * 8
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 5.0])
+def test_a_call_waits_only_for_the_one_task_that_runs_on_its_engine(seconds):
+    desk = Desk(engines=1)
+    for number in range(60):
+        desk.submit(f"a.{number}", client="a")
+    shares(desk, {"a": 4.0}, 30)
+    for number in range(10):
+        desk.submit(f"b.{number}", 0, client="b")
+        desk.reply(desk.running[0], after=seconds)
+        assert desk.running == [f"b.{number}"]
+        desk.reply(f"b.{number}", after=0.05)
 
 
 def test_an_endless_cell_does_not_shut_its_client_out_afterwards():

@@ -3,6 +3,7 @@
 import pytest
 
 from ipyviews.core.effects import Verdict
+from ipyviews.core.events import EngineJoined
 from ipyviews.ids import Attempt
 from tests.core.desk import Desk
 
@@ -131,6 +132,23 @@ def test_a_loss_told_twice_while_the_engine_restarts_changes_nothing():
     desk.submit("r.0", 0)
     assert desk.lose(0) == []
     assert not desk.replies
+
+
+def test_a_loss_told_twice_brings_no_engine_back():
+    desk = Desk(engines=1)
+    desk.lose(0)
+    assert desk.lose(0, restarting=True) == []
+    desk.submit("r.0", 0)
+    assert desk.verdict("r.0") is Verdict.UNKNOWN_ENGINE
+
+
+def test_a_life_that_was_lost_before_it_joined_cannot_join():
+    desk = Desk(engines=1)
+    desk.lose(0, restarting=True)
+    desk.lose(0, incarnation=2, restarting=True)
+    desk.submit("r.0", 0)
+    desk.feed(EngineJoined(desk.now, 0, 2, can_apply=True))
+    assert desk.running == []
 
 
 def test_the_loss_of_an_unknown_engine_changes_nothing():

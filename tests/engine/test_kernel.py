@@ -160,7 +160,10 @@ def test_rubbish_payload_is_an_error_reply(box):
         ("def f():\n for i in range(3): print(i)", "0\n1\n2\n"),
         ("def f():\n for i in range(1000): print('x' * 50)", ("x" * 50 + "\n") * 1000),
         ("import sys\ndef f(): sys.stderr.write('e')", ""),
-        ("async def f():\n print(1)\n import asyncio\n await asyncio.sleep(0)\n print(2)", "1\n2\n"),
+        (
+            "async def f():\n print(1)\n import asyncio\n await asyncio.sleep(0)\n print(2)",
+            "1\n2\n",
+        ),
         ("def f():\n display(1)\n print(2)", "2\n"),
     ],
 )
@@ -315,9 +318,12 @@ def test_extension_unloads_without_a_trace_and_loads_again():
         code += "%unload_ext ipyviews.engine\n"
         code += "names = [t.name for t in threading.enumerate()]\n"
         code += "left = 'ipyviews-apply' in names, 'write' in vars(sys.stdout)\n"
-        assert box.execute(code, user_expressions={"left": "left"})["user_expressions"]["left"][
-            "data"
-        ]["text/plain"] == "(False, False)"
+        assert (
+            box.execute(code, user_expressions={"left": "left"})["user_expressions"]["left"][
+                "data"
+            ]["text/plain"]
+            == "(False, False)"
+        )
         assert not (box.folder / "k-apply").exists()
         box.join()
         assert box.call(abs, -2).value == 2

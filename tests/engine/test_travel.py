@@ -215,8 +215,7 @@ def test_each_calls_arguments_stand_alone():
             "attribute 'lock' of A is a lock",
         ),
         (
-            "import threading\nclass A: pass\na = A()\na.lock = threading.Lock()\n"
-            "def f(x=a): pass",
+            "import threading\nclass A: pass\na = A()\na.lock = threading.Lock()\ndef f(x=a): pass",
             (),
             r"default value of 'x' of f.lock is a lock",
         ),

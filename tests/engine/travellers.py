@@ -138,8 +138,18 @@ CASES = [
         1,
         expected=1,
     ),
-    case("a generator", "def g(n): yield from range(n)\ndef f(n): return list(g(n))", 3, expected=[0, 1, 2]),
-    case("a comprehension's names", "def g(x): return -x\ndef f(n): return [g(i) for i in range(n)]", 2, expected=[0, -1]),
+    case(
+        "a generator",
+        "def g(n): yield from range(n)\ndef f(n): return list(g(n))",
+        3,
+        expected=[0, 1, 2],
+    ),
+    case(
+        "a comprehension's names",
+        "def g(x): return -x\ndef f(n): return [g(i) for i in range(n)]",
+        2,
+        expected=[0, -1],
+    ),
     case(
         "a class and its methods",
         """
@@ -275,6 +285,15 @@ CASES = [
     ),
     case("a builtin", "f = sorted", [2, 1], expected=[1, 2]),
     case("a method of a builtin type", "f = str.upper", "a", expected="A"),
-    case("a helper called like a builtin", "def sum(x): return 'own'\ndef f(x): return sum(x)", [1], expected="own"),
-    case("a data-free global statement", "def f():\n global made\n made = 1\n return made", expected=1),
+    case(
+        "a helper called like a builtin",
+        "def sum(x): return 'own'\ndef f(x): return sum(x)",
+        [1],
+        expected="own",
+    ),
+    case(
+        "a data-free global statement",
+        "def f():\n global made\n made = 1\n return made",
+        expected=1,
+    ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import subprocess
 import sys
 
 import pytest
@@ -60,6 +61,15 @@ async def link(agent):
     await connection.close()
 
 
+@pytest.fixture
+def bash(run_root, monkeypatch):
+    """Install the kernelspec "bash" for this test."""
+    prefix = run_root / "prefix"
+    install = [sys.executable, "-m", "bash_kernel.install", "--prefix", str(prefix)]
+    subprocess.run(install, check=True, capture_output=True)
+    monkeypatch.setenv("JUPYTER_PATH", str(prefix / "share/jupyter"))
+
+
 class Box:
     """Kernels and their clients."""
 
@@ -94,7 +104,7 @@ class Box:
 
     async def run(self, client, code):
         """Run a cell and return the reply's content."""
-        return (await self._reply(client, client.execute(code)))["content"]
+        return (await self._reply(client, client.execute(code, stop_on_error=False)))["content"]
 
     async def evaluate(self, client, expression):
         """Return the `repr` of an expression's value."""

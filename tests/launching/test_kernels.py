@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import stat
+from pathlib import Path
 
 import psutil
 import pytest
@@ -28,16 +29,14 @@ def listening_inodes():
     """Inodes of listening TCP sockets, as the links in /proc/<pid>/fd name them."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(table) as file:
-            rows = [line.split() for line in file.readlines()[1:]]
+        rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
         found |= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
     return found
 
 
 def tcp_listeners(pid):
     """Count the TCP ports a process listens on."""
-    folder = f"/proc/{pid}/fd"
-    names = [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+    names = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
     return len(listening_inodes().intersection(names))
 
 
@@ -148,7 +147,9 @@ async def test_engine_of_this_interpreter_needs_no_kernelspec(box):
 
 
 async def test_unknown_kernel_lists_the_known_ones(box):
-    with pytest.raises(UsageError, match="no kernel 'nope'; there are: .*ipyviews-engine.*python3"):
+    with pytest.raises(
+        UsageError, match=r"no kernel 'nope'; there are: .*ipyviews-engine.*python3"
+    ):
         await box.start(kernel="nope")
 
 
@@ -158,10 +159,9 @@ async def test_missing_folder_is_told_by_the_start(box, tmp_path):
 
 
 @pytest.mark.parametrize("plain", [False, True])
-@pytest.mark.parametrize(("code", "returncode", "sentence", "own"), ENDS)
-async def test_end_is_reported_with_its_verdict(
-    plain, code, returncode, sentence, own, box, plain_box
-):
+@pytest.mark.parametrize("end", ENDS)
+async def test_end_is_reported_with_its_verdict(plain, end, box, plain_box):
+    code, returncode, sentence, own = end
     box = plain_box if plain else box
     kernel = await box.start(3)
     client = await box.answers(kernel)
@@ -245,7 +245,8 @@ async def test_interrupt_ends_a_cell_not_the_kernel(plain, box, plain_box):
     kernel = await box.start()
     client = await box.answers(kernel)
     await box.run(client, "x = 5")
-    client.execute("print('here', flush=True)\nwhile True: pass")
+    code = "print('here', flush=True)\nwhile True: pass"
+    client.execute(code, stop_on_error=False)
     await printed(client, "here")
     await kernel.interrupt()
     reply = await client.get_shell_msg(timeout=10)
@@ -263,27 +264,15 @@ async def test_kernels_die_with_a_killed_agent(box, agent, wait_until):
     assert {(await box.exit())[0] for _ in kernels} == {0, 1}
 
 
-async def test_kernel_that_fails_to_start_reports_why(box, tmp_path):
-    spec = tmp_path / "data" / "kernels" / "broken"
-    kernel = await box.start(env={"PYTHONPATH": str(tmp_path), "PYTHONHASHSEED": "no number"})
-    assert spec is not None
+async def test_kernel_that_fails_to_start_reports_why(box):
+    kernel = await box.start(env={"PYTHONHASHSEED": "no number"})
     _, _, report = await box.exit()
     assert report.returncode == 1
     assert "PYTHONHASHSEED" in report.tail
     assert kernel.way == "exec"
 
 
-async def test_kernel_of_another_language(box, run_root, monkeypatch):
-    import subprocess
-    import sys
-
-    prefix = run_root / "prefix"
-    subprocess.run(
-        [sys.executable, "-m", "bash_kernel.install", "--prefix", str(prefix)],
-        check=True,
-        capture_output=True,
-    )
-    monkeypatch.setenv("JUPYTER_PATH", str(prefix / "share/jupyter"))
+async def test_kernel_of_another_language(box, bash):
     kernel = await box.start(kernel="bash")
     client = await box.answers(kernel)
     assert (kernel.language, kernel.way) == ("bash", "exec")

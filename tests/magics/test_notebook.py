@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -31,7 +32,7 @@ def run(*cells, allow_errors=False):
 
 
 def execute(notebook, **options):
-    client = NotebookClient(notebook, timeout=100, kernel_name="python3", **options)
+    client = NotebookClient(notebook, timeout=250, kernel_name="python3", **options)
     # Its blocking twin keeps an event loop for the life of the process.
     asyncio.run(client.async_execute())
 
@@ -107,8 +108,12 @@ def test_an_error_is_shown_once_after_the_output(cluster4):
     )
     assert printed(cell).count("before\n") == 4
     (error,) = [out for out in cell.outputs if out.output_type == "error"]
-    text = "\n".join(error.traceback)
+    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    assert error.ename == "CompositeError"
+    assert text.startswith("[0-3:execute]: (on 4 of 4 engines)\n")
+    assert "----> 2 1/0\n" in text
     assert text.count("ZeroDivisionError: division by zero") == 1
+    assert "px.py" not in text
     assert cell.outputs[-1] is error
     assert printed(after).endswith("next\n")
 
@@ -137,6 +142,7 @@ def test_autopx_runs_whole_cells_on_the_engines(cluster4):
     assert printed(local) == "False\n"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_notebook_of_the_project_runs(run_root, path):
     notebook = nbformat.read(path, as_version=4)

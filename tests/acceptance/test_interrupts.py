@@ -1,0 +1,132 @@
+"""An interrupt stops what it names, within a second, and leaves the rest as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+import ipyviews
+
+pytestmark = pytest.mark.kernels
+
+FREE_S = 1.0
+
+
+@pytest.fixture
+def fresh(rc):
+    """All engines, with a variable that must survive."""
+    view = rc[:]
+    view.push({"kept": "as it was"}, block=True)
+    return view
+
+
+def busy(client):
+    return all(engine["running"] for engine in client.status()["engines"])
+
+
+def assert_free(view, since):
+    assert view.apply_sync(lambda: kept) == ["as it was"] * len(view)  # noqa: F821
+    assert time.monotonic() - since < FREE_S
+    assert view.pull("kept", block=True) == ["as it was"] * len(view)
+
+
+class PressStop(threading.Thread):
+    """Sends the interrupt of a notebook's Stop button once the engines are busy."""
+
+    def __init__(self, client):
+        super().__init__()
+        self.client = client
+        self.pressed = None
+
+    def run(self):
+        from tests.waiting import wait_until
+
+        wait_until(lambda: busy(self.client), 20)
+        self.pressed = time.monotonic()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(lambda v: v.execute("while True: pass", block=True), id="busy cell"),
+        pytest.param(
+            lambda v: v.execute("import asyncio; await asyncio.sleep(60)", block=True),
+            id="async cell",
+        ),
+        pytest.param(lambda v: v.apply_sync(time.sleep, 60), id="call"),
+        pytest.param(
+            lambda v: v.map_sync(lambda _: __import__("time").sleep(10), range(40)), id="map"
+        ),
+        pytest.param(
+            lambda v: v.client.load_balanced_view().map_sync(
+                lambda _: __import__("time").sleep(10), range(40)
+            ),
+            id="balanced map",
+        ),
+    ],
+)
+def test_stopping_what_one_waits_for_frees_the_engines(rc, fresh, work):
+    stop = PressStop(rc)
+    stop.start()
+    with pytest.raises(KeyboardInterrupt):
+        work(fresh)
+    stop.join()
+    assert_free(fresh, stop.pressed)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["while True: pass", "import time; time.sleep(60)", "import asyncio; await asyncio.sleep(60)"],
+)
+def test_interrupting_from_a_client_stops_its_cells(rc, fresh, wait_until, code):
+    result = fresh.execute(code, block=False)
+    wait_until(lambda: busy(rc))
+    since = time.monotonic()
+    assert rc.interrupt() == len(fresh)
+    assert_free(fresh, since)
+    with pytest.raises(ipyviews.CompositeError, match="KeyboardInterrupt"):
+        result.get(5)
+
+
+def test_cancelling_stops_queued_and_running_calls(rc, fresh, wait_until):
+    results = [fresh.apply_async(time.sleep, 60) for _ in range(5)]
+    wait_until(lambda: busy(rc))
+    since = time.monotonic()
+    for result in results:
+        result.cancel()
+    assert_free(fresh, since)
+    for result in results:
+        with pytest.raises((ipyviews.TaskAborted, ipyviews.CompositeError)):
+            result.get(5)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_two_hundred_interrupts_at_random_hit_only_their_task(rc, fresh):
+    chance = random.Random(4711)
+
+    def spin(seconds):
+        import time
+
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+        return "ran"
+
+    for number in range(200):
+        engine = rc[chance.randrange(4)]
+        target = engine.apply_async(spin, chance.uniform(0, 0.05))
+        after = engine.apply_async(lambda x: x, number)
+        threading.Event().wait(chance.uniform(0, 0.05))
+        target.cancel()
+        assert after.get(10) == number
+        with contextlib.suppress(ipyviews.TaskAborted):
+            assert target.get(10) == "ran"
+    assert rc.ids == [0, 1, 2, 3]
+    assert fresh.pull("kept", block=True) == ["as it was"] * 4

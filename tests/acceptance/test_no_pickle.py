@@ -1,0 +1,75 @@
+"""The whole job works with a controller that cannot unpickle."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import pytest
+
+import ipyviews
+
+pytestmark = pytest.mark.kernels
+
+#: Python runs this at its start; it spoils pickle in the controller, and only there.
+SITECUSTOMIZE = """
+import sys
+if any("ipyviews.controller" in word for word in sys.orig_argv):
+    import os, pickle, _pickle
+    def refuse(*args, **kwargs):
+        with open(os.environ["CALLS"], "a") as file:
+            file.write("called\\n")
+        raise RuntimeError("the controller must not unpickle")
+    for module in (pickle, _pickle):
+        module.load = module.loads = module.Unpickler = refuse
+    pickle._Unpickler = pickle._load = pickle._loads = refuse
+    with open(os.environ["SPOILED"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+"""
+
+
+@pytest.fixture
+def spoiled(tmp_path, monkeypatch):
+    """Spoil pickle in controllers started from now on; gives the files that tell about it."""
+    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("SPOILED", str(tmp_path / "spoiled"))
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    return tmp_path
+
+
+def test_the_job_is_done_without_pickle_in_the_controller(start, members, spoiled, wait_until):
+    rc = start(4)
+    controller = members(rc).controller
+    assert (spoiled / "spoiled").read_text().split() == [str(controller.pid)]
+    view = rc[:]
+    view["a"] = 5
+    assert view.apply_sync(lambda: a) == [5] * 4  # noqa: F821
+    assert rc.load_balanced_view().map_sync(lambda x: x**2, range(200)) == [
+        x**2 for x in range(200)
+    ]
+    view.scatter("part", range(16), block=True)
+    assert view.gather("part", block=True) == list(range(16))
+    printed = view.execute("print('out')", block=False)
+    printed.get(10)
+    assert printed.stdout == ["out\n"] * 4
+    with pytest.raises(ZeroDivisionError):
+        rc[0].apply_sync(lambda: 1 / 0)
+    rc.restart(1)
+    assert rc[1].apply_sync(os.getpid) != os.getpid()
+    members(rc).engines[2].kill()
+    with pytest.raises(ipyviews.IPyViewsError):
+        rc[2].apply_sync(lambda: 1)
+    assert not (spoiled / "calls").exists()
+
+
+def test_the_controller_process_has_no_cloudpickle(rc, members):
+    # What is imported is mapped: a module's compiled file would be, were it loaded from a package
+    # with extension modules; cloudpickle has none, so ask an equal process instead.
+    import subprocess
+    import sys
+
+    assert isinstance(members(rc).controller, psutil.Process)
+    code = "import ipyviews.controller.main, sys; print('cloudpickle' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert shown.stdout.strip() == "False"
