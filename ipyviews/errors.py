@@ -25,12 +25,15 @@ A wait that ends without a result raises the builtin `TimeoutError`.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class IPyViewsError(Exception):
@@ -87,6 +90,10 @@ class RemoteError(IPyViewsError):
         self.evalue = evalue
         self.traceback = list(lines or ())
         self.engine_info = dict(engine_info or {})
+        if self.traceback:
+            # Outside IPython this is where people see the engine's lines.
+            text = _COLOURS.sub("", "\n".join(self.traceback))
+            self.add_note(f"On the engine:\n{text}")
 
     @property
     def engine(self) -> int | None:
@@ -330,37 +337,6 @@ class ProtocolError(IPyViewsError):
 #: Names of the seeds.
 KernelError = IPyViewsError
 IPythonError = IPyViewsError
-
-
-def show_composite(
-    shell: Any, _type: type, error: CompositeError, _traceback: Any, tb_offset: int | None = None
-) -> list[str]:
-    """Show a `CompositeError` with the engines' tracebacks; an IPython exception handler.
-
-    IPython prints exception groups itself, with none of the engines' lines, unless told otherwise:
-    ``shell.set_custom_exc((CompositeError,), show_composite)``.
-
-    Parameters
-    ----------
-    shell
-        The ``InteractiveShell``.
-    error
-        What was raised.
-    tb_offset
-        Not used; IPython passes it.
-
-    Returns
-    -------
-    list of str
-        The lines shown.
-    """
-    del tb_offset
-    lines = error._render_traceback_()
-    members = {"_render_traceback_": lambda _: lines, "__str__": lambda _: str(error)}
-    # Not a group, but of the same name: that is what a notebook records.
-    stand_in = type("CompositeError", (Exception,), members)()
-    shell.showtraceback((type(stand_in), stand_in, None))
-    return lines
 
 
 class _Group(NamedTuple):

@@ -12,6 +12,7 @@ from ipyviews.client.base import View
 from ipyviews.client.calls import call_balanced, function_name, run_balanced
 from ipyviews.client.maps import AsyncMapResult
 from ipyviews.client.partition import chunks
+from ipyviews.client.stopping import stoppable
 from ipyviews.engine import verbs
 from ipyviews.errors import UsageError
 
@@ -33,6 +34,7 @@ class LoadBalancedView(View):
 
     _flags = (*View._flags, "timeout", "retries")  # noqa: SLF001 - its own base class
 
+    @stoppable
     def execute(
         self,
         code: str,
@@ -63,6 +65,7 @@ class LoadBalancedView(View):
         code = Path(filename).read_text(encoding="utf-8") + "\n"
         return self.execute(code, block=block, label=label)
 
+    @stoppable
     def map(
         self,
         f: Callable[..., Any],

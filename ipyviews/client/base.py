@@ -13,7 +13,8 @@ from ipyviews.client import activation, control
 from ipyviews.client.calls import function_name
 from ipyviews.client.results import AsyncResult
 from ipyviews.client.session import HISTORY, WrongType
-from ipyviews.errors import ClusterError, UsageError
+from ipyviews.client.stopping import stoppable
+from ipyviews.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from ipyviews.client.tasks import Task
 
 R = TypeVar("R", bound=AsyncResult)
-
-#: How long a blocking call that was interrupted waits for its engines to stop [s].
-INTERRUPT_S = 2.0
 
 
 class View(HasTraits):
@@ -91,6 +89,7 @@ class View(HasTraits):
 
     # -- calling ------------------------------------------------------------------------------
 
+    @stoppable
     def apply(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call ``f(*args, **kwargs)`` on the engines.
 
@@ -110,11 +109,13 @@ class View(HasTraits):
         """
         return self._finish(self._call(f, args, kwargs), self.block)
 
+    @stoppable
     def apply_async(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult:
         """Call ``f(*args, **kwargs)`` on the engines; returns at once."""
         result: AsyncResult = self._finish(self._call(f, args, kwargs), block=False)
         return result
 
+    @stoppable
     def apply_sync(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call ``f(*args, **kwargs)`` on the engines and wait for the result."""
         return self._finish(self._call(f, args, kwargs), block=True)
@@ -157,7 +158,7 @@ class View(HasTraits):
     @property
     def outstanding(self) -> set[str]:
         """Ids of this view's tasks that have no result."""
-        pending = self._session.connection.pending
+        pending = self._session.connection.ledger.pending
         return {task for task in self.history if task in pending}
 
     def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
@@ -209,25 +210,13 @@ class View(HasTraits):
         return result.get()
 
     def _await(self, result: AsyncResult) -> None:
-        """Wait for a blocking call; Ctrl-C stops what it runs on the engines."""
+        """Wait for a blocking call."""
         if not self._session.may_block:
             raise UsageError(
                 "A view of an AsyncClient does not block: use apply_async() or map_async() and "
                 "await the result."
             )
-        try:
-            result.wait()
-        except KeyboardInterrupt:
-            self._interrupt(result)
-            raise
-
-    def _interrupt(self, result: AsyncResult) -> None:
-        try:
-            result.cancel()
-            result.wait(INTERRUPT_S)
-        except ClusterError:
-            # Nobody is left to interrupt; what the user pressed is still raised.
-            return
+        result.wait()
 
 
 def _refuse_block(name: str, options: dict[str, Any]) -> None:

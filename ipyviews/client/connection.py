@@ -12,12 +12,10 @@ waits for anybody and never unpickles.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import secrets
 import sys
-import threading
 import time
 import weakref
 from concurrent.futures import Future
@@ -26,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.address import check_alive, check_version, read_address
 from ipyviews.client.iothread import IOThread
+from ipyviews.client.ledger import Ledger
 from ipyviews.client.link import Link
-from ipyviews.client.outputs import OUTPUT_TYPES
 from ipyviews.client.tasks import Task, from_content
 from ipyviews.errors import (
     ClusterError,
@@ -41,25 +39,18 @@ from ipyviews.protocol.wire import pack
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ipyviews.client.address import Source
     from ipyviews.client.tasks import Kind
     from ipyviews.protocol.wire import Frame, Message
     from ipyviews.transport.base import Transport
 
-    Listener = Callable[
-        [Task, str, dict[str, Any], dict[str, Any], Sequence[Frame], str | None], None
-    ]
 
 log = logging.getLogger(__name__)
 
 #: What functions that travel by value must find on an engine.
 PYTHON = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
-
-#: Unanswered calls beyond which more have to wait [count], [bytes].
-MAX_TASKS = 100_000
-MAX_BYTES = 64 * 1024 * 1024
 
 #: While somebody waits, how often it is checked that waiting makes sense [s].
 LOOK_S = 1.0
@@ -118,20 +109,17 @@ class Connection:
         self.timeout = timeout
         #: Why nothing can be asked any more; None while all is well.
         self.failure: Exception | None = None
-        #: Tasks without a final reply, by id.
-        self.pending: dict[str, Task] = {}
-        self.pending_bytes = 0
-        #: Engine infos by id, as the controller last told; see `engine_news`.
+        #: Tasks without a final reply. Its lock guards the tables below too.
+        self.ledger = Ledger()
+        #: Engine infos by id, as the controller last told.
         self.engines: dict[int, dict[str, Any]] = {}
         #: How many engines are wanted [count], and those that never came up: ``(id, sentence)``.
         self.wanted = 0
         self.failed: list[tuple[int, str]] = []
-        #: Guards the tables above; notified when engines, room or the connection change.
-        self.changed = threading.Condition(threading.RLock())
         self._make_transport = transport or _zeromq
         self._asked: dict[str, Future[dict[str, Any]]] = {}
-        self._listeners: dict[str, list[Listener]] = {}
-        self._numbers = itertools.count(1)
+        #: The number of the latest request.
+        self.number = 0
         self._io = IOThread(self._ended)
         self._link = Link(
             self.address,
@@ -220,14 +208,14 @@ class Connection:
         forked = self.failure is not None and not self._io.is_alive()
         if forked:
             return
-        with self.changed:
+        with self.ledger.lock:
             if self.failure is None:
                 self.failure = ClusterError("This Client is closed: create a new Client().")
         self._io.post(partial(self._link.tell, "bye_request", {}))
         self._io.stop()
 
     def _ended(self, cause: BaseException | None) -> None:
-        with self.changed:
+        with self.ledger.lock:
             if self.failure is None:
                 self.failure = ClusterError(
                     f"The client's I/O thread failed with {type(cause).__name__}: {cause}. "
@@ -238,19 +226,17 @@ class Connection:
         self._link.close()
 
     def _fail_all(self, error: Exception) -> None:
-        with self.changed:
-            tasks, self.pending = list(self.pending.values()), {}
+        with self.ledger.lock:
             asked, self._asked = list(self._asked.values()), {}
-            self.pending_bytes = 0
-            self._listeners.clear()
-            self.changed.notify_all()
+            tasks = list(self.ledger.pending.values())
+            self.ledger.leave(tasks)
         for future in asked:
             future.set_exception(error)
         for task in tasks:
             task.fail(error)
 
     def _lose(self, error: ClusterError) -> None:
-        with self.changed:
+        with self.ledger.lock:
             self.failure = self.failure or error
         self._fail_all(error)
         self._io.loop.stop()
@@ -284,9 +270,9 @@ class Connection:
         share = size_bytes // max(1, len(engines))
         label, name = ours.get("label"), str(ours.get("name", ""))
         now = time.time()
-        with self.changed:
+        with self.ledger.lock:
             self.check()
-            request = f"{self.session}-{next(self._numbers)}"
+            request = self._next()
             tasks = [
                 Task(
                     task_id(request, i),
@@ -296,25 +282,37 @@ class Connection:
                     label=label,
                     function=name,
                     size_bytes=share,
+                    request=self.number,
                 )
                 for i, engine in enumerate(engines)
             ]
-            self.pending.update((task.id, task) for task in tasks)
-            self.pending_bytes += share * len(tasks)
-            metadata = {"ipyviews": ours}
-            self._io.post(
-                partial(
-                    self._link.send, f"{kind}_request", request, packed, metadata, list(buffers)
-                )
+            send = partial(
+                self._link.send,
+                f"{kind}_request",
+                request,
+                packed,
+                {"ipyviews": ours},
+                list(buffers),
             )
+            try:
+                self.ledger.enter(tasks)
+                self._io.post(send)
+            except BaseException:
+                # Ctrl-C at this very moment: nobody must wait for what may not have been sent.
+                self.ledger.leave(tasks)
+                raise
         return tasks
+
+    def _next(self) -> str:
+        self.number += 1
+        return f"{self.session}-{self.number}"
 
     def request(self, name: str, /, **content: Any) -> Future[dict[str, Any]]:
         """Ask the controller something on the control channel; the future ends with its answer."""
         future = _future()
-        with self.changed:
+        with self.ledger.lock:
             self.check()
-            msg_id = f"{self.session}-{next(self._numbers)}"
+            msg_id = self._next()
             self._asked[msg_id] = future
             self._io.post(partial(self._link.tell, f"{name}_request", content, msg_id))
         return future
@@ -344,15 +342,11 @@ class Connection:
         TooManyPending
             If this client does not block, or from a callback in the I/O thread.
         """
-        if self._has_room():
+        if self.ledger.has_room():
             return
         if not self.blocks or self._io.is_current():
-            raise TooManyPending(
-                f"{len(self.pending)} calls ({self.pending_bytes / 2**20:.0f} MiB) have no answer "
-                f"yet; at most {MAX_TASKS} or {MAX_BYTES >> 20} MiB may wait: "
-                "await some results before sending more."
-            )
-        self.wait_for(self._has_room)
+            raise TooManyPending(f"{self.ledger.room()}: await some results before sending more.")
+        self.wait_for(self.ledger.has_room)
 
     def wait_for(self, predicate: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Wait until `predicate` holds after a change; False after `timeout_s` [s].
@@ -364,40 +358,19 @@ class Connection:
         """
         self.check_may_wait()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self.changed:
+        with self.ledger.lock:
             while not predicate():
                 self.check()
                 left = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
                 if left <= 0:
                     return False
-                self.changed.wait(left)
+                self.ledger.changed.wait(left)
         return True
-
-    def listen(self, tasks: Iterable[Task], listener: Listener) -> None:
-        """Call `listener` in the I/O thread for each message of output of these tasks.
-
-        What arrived before is in ``task.output``; hold `changed` to read it and listen in one go.
-        """
-        with self.changed:
-            for task in tasks:
-                if task.id in self.pending:
-                    self._listeners.setdefault(task.id, []).append(listener)
-
-    def mute(self, tasks: Iterable[Task], listener: Listener) -> None:
-        """Undo `listen`."""
-        with self.changed:
-            for task in tasks:
-                listeners = self._listeners.get(task.id, [])
-                if listener in listeners:
-                    listeners.remove(listener)
-
-    def _has_room(self) -> bool:
-        return len(self.pending) < MAX_TASKS and self.pending_bytes < MAX_BYTES
 
     # -- in the I/O thread --------------------------------------------------------------------
 
     def _shell_arrived(self, message: Message) -> None:
-        task = self.pending.get(message.parent_id)
+        task = self.ledger.find(message.parent_id)
         try:
             content = message.read()
         except ProtocolError as error:
@@ -406,48 +379,18 @@ class Connection:
         if message.msg_type.endswith("_reply"):
             self._replied(message, content, task)
         elif task is not None:
-            self._written(message, content, task)
+            self.ledger.written(message, content, task)
 
     def _replied(self, message: Message, content: dict[str, Any], task: Task | None) -> None:
         if task is not None:
-            self._retire([task])
+            self.ledger.leave([task])
             task.finish(message, content)
             return
         # The controller could not understand the request: all its tasks share the answer.
-        prefix = message.parent_id + "."
-        refused = [task for name, task in self.pending.items() if name.startswith(prefix)]
-        self._retire(refused)
+        refused = self.ledger.of_request(message.parent_id)
+        self.ledger.leave(refused)
         for one in refused:
             one.fail(from_content(content))
-
-    def _retire(self, tasks: Sequence[Task]) -> None:
-        with self.changed:
-            for task in tasks:
-                if self.pending.pop(task.id, None) is not None:
-                    self.pending_bytes -= task.size_bytes
-                self._listeners.pop(task.id, None)
-            self.changed.notify_all()
-
-    def _written(self, message: Message, content: dict[str, Any], task: Task) -> None:
-        ours = message.ours
-        with self.changed:
-            if ours.get("engine") is not None:
-                task.engine = ours["engine"]
-            if message.msg_type in OUTPUT_TYPES:
-                task.written().add(message.msg_type, content)
-            for listener in list(self._listeners.get(task.id, ())):
-                try:
-                    listener(
-                        task,
-                        message.msg_type,
-                        content,
-                        message.metadata,
-                        message.buffers,
-                        ours.get("date"),
-                    )
-                except Exception:
-                    log.exception("showing output failed; the rest of this task is only kept")
-                    self.mute([task], listener)
 
     def _control_arrived(self, message: Message) -> None:
         kind = message.msg_type
@@ -459,7 +402,7 @@ class Connection:
             self._answered(message)
 
     def _answered(self, message: Message) -> None:
-        with self.changed:
+        with self.ledger.lock:
             future = self._asked.pop(message.parent_id, None)
         if future is None or future.done():
             return
@@ -470,11 +413,11 @@ class Connection:
             future.set_exception(from_content(content))
 
     def _take_engines(self, content: dict[str, Any]) -> None:
-        with self.changed:
+        with self.ledger.lock:
             self.engines = {int(info["id"]): info for info in content.get("engines", [])}
             self.wanted = int(content.get("n", self.wanted))
             self.failed = [(int(one), str(why)) for one, why in content.get("failed", [])]
-            self.changed.notify_all()
+            self.ledger.changed.notify_all()
 
     def _dismissed(self, reason: str) -> None:
         self._lose(ControllerLost(f"The cluster has ended: {reason or 'it was stopped.'}"))

@@ -76,7 +76,7 @@ def queue_status(session: Session, targets: Targets) -> dict[Any, Any]:
     }
     if isinstance(targets, int):
         return dict(found.get(targets, {}))
-    pending = list(session.connection.pending.values())
+    pending = list(session.connection.ledger.pending.values())
     return {**found, "unassigned": sum(task.engine is None for task in pending)}
 
 
@@ -100,7 +100,7 @@ def start(session: Session, n: int, kernel: str | None) -> list[int]:
     """See `Client.start_engines`."""
     connection = session.connection
     ids: list[int] = list(connection.ask("start", n=n, kernel=kernel)["engines"])
-    with connection.changed:
+    with connection.ledger.lock:
         # The notice comes a moment later, and somebody may wait for these engines already.
         for engine in ids:
             connection.engines.setdefault(engine, {"id": engine, "state": "starting"})

@@ -11,6 +11,7 @@ from ipyviews.client.base import View
 from ipyviews.client.calls import call_direct, function_name, run_direct
 from ipyviews.client.maps import AsyncMapResult
 from ipyviews.client.session import WrongType
+from ipyviews.client.stopping import stoppable
 from ipyviews.engine import verbs
 from ipyviews.errors import UsageError
 
@@ -32,6 +33,7 @@ class DirectView(View):
 
     # -- code ---------------------------------------------------------------------------------
 
+    @stoppable
     def execute(
         self,
         code: str,
@@ -80,6 +82,7 @@ class DirectView(View):
 
     # -- data ---------------------------------------------------------------------------------
 
+    @stoppable
     def push(
         self,
         ns: Mapping[str, Any],
@@ -105,6 +108,7 @@ class DirectView(View):
         """Set names on the engines; as `push`."""
         return self.push(ns)
 
+    @stoppable
     def pull(
         self, names: str | Iterable[str], targets: Targets = None, block: bool | None = None
     ) -> Any:
@@ -136,6 +140,7 @@ class DirectView(View):
     def __setitem__(self, key: str, value: Any) -> None:
         self.push({key: value})
 
+    @stoppable
     def scatter(  # noqa: PLR0917 - the seeds' signature
         self,
         key: str,
@@ -181,6 +186,7 @@ class DirectView(View):
             return None
         return result
 
+    @stoppable
     def gather(
         self,
         key: str,
@@ -204,6 +210,7 @@ class DirectView(View):
 
     # -- maps ---------------------------------------------------------------------------------
 
+    @stoppable
     def map(
         self,
         f: Callable[..., Any],

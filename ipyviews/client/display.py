@@ -105,7 +105,7 @@ def current_sink() -> Sink:
 
 
 class LiveDisplay:
-    """Shows messages of output as they come. A listener of `Connection.listen`.
+    """Shows messages of output as they come. A listener of `Ledger.listen`.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ class IOThread:
     def __init__(self, on_end: Callable[[BaseException | None], None]) -> None:
         self._on_end = on_end
         self._posted: deque[Callable[[], object]] = deque()
-        self._is_scheduled = False
+        self._is_draining = False
         self._cause: BaseException | None = None
         #: Its loop; of use in the thread only.
         self.loop = asyncio.new_event_loop()
@@ -45,9 +45,8 @@ class IOThread:
     def post(self, action: Callable[[], object]) -> None:
         """Do `action` in the thread, after all that was posted before. From any thread."""
         self._posted.append(action)
-        if not self._is_scheduled:
-            # One wake-up for a burst: the flag is lowered before the queue is emptied.
-            self._is_scheduled = True
+        # Only the thread itself sets the flag: an interrupt here can lose no wake-up but its own.
+        if not self._is_draining:
             self._wake(self._drain)
 
     def stop(self, timeout_s: float = 2.0) -> None:
@@ -65,9 +64,13 @@ class IOThread:
             return
 
     def _drain(self) -> None:
-        self._is_scheduled = False
         while self._posted:
-            self._posted.popleft()()
+            self._is_draining = True
+            try:
+                while self._posted:
+                    self._posted.popleft()()
+            finally:
+                self._is_draining = False
 
     def _crashed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

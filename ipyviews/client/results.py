@@ -243,14 +243,15 @@ class AsyncResult(Waitable):
     def stream_output(self) -> Iterator[None]:
         """Show output as it comes, until the end of the block; first what has come already."""
         live = display.LiveDisplay(clears=len(self.tasks) == 1)
-        with self._connection.changed:
+        ledger = self._connection.ledger
+        with ledger.lock:
             for task in self.tasks:
                 live.replay(task)
-            self._connection.listen(self.tasks, live)
+            ledger.listen(self.tasks, live)
         try:
             yield
         finally:
-            self._connection.mute(self.tasks, live)
+            ledger.mute(self.tasks, live)
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class Session:
     @property
     def outstanding(self) -> set[str]:
         """Ids of the tasks without a result."""
-        return set(self.connection.pending)
+        return set(self.connection.ledger.pending)
 
     def __len__(self) -> int:
         return len(self.ids)

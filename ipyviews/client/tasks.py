@@ -92,6 +92,8 @@ class Task:
         Free text; and the name of what runs, for people.
     size_bytes
         What its arguments weigh in the client's cap.
+    request
+        The number of its request; the thread that made it is noted too.
     """
 
     __slots__ = (
@@ -109,10 +111,12 @@ class Task:
         "label",
         "output",
         "received",
+        "request",
         "size_bytes",
         "started",
         "status",
         "submitted",
+        "thread",
     )
 
     def __init__(
@@ -125,6 +129,7 @@ class Task:
         label: str | None = None,
         function: str = "",
         size_bytes: int = 0,
+        request: int = 0,
     ) -> None:
         self.id = name
         self.kind: Kind = kind
@@ -132,6 +137,8 @@ class Task:
         self.label = label
         self.function = function
         self.size_bytes = size_bytes
+        self.request = request
+        self.thread = threading.get_ident()
         #: Seconds since the epoch, as the other times.
         self.submitted = submitted
         self.started: float | None = None

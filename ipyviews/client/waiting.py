@@ -48,19 +48,23 @@ class Waitable(futures.Future[Any]):
         self._return_exceptions = return_exceptions
         self._value: tuple[Any] | None = None
         self._error: Exception | None = None
-        self._changed = threading.Condition()
+        # Taken itself, for the reason told in `Ledger`.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._is_done = False
         self._finished: list[Task] = []
         self.set_running_or_notify_cancel()
         for task in self.tasks:
             task.watch(self._task_done)
         if not self.tasks:
-            self.set_result(None)
+            self._end()
 
     # -- waiting ------------------------------------------------------------------------------
 
     def done(self) -> bool:
         """Whether every task has ended."""
-        return super().done()
+        # Without the lock of the base class, for the reason told in `Ledger`.
+        return self._is_done
 
     def ready(self) -> bool:
         """Whether every task has ended."""
@@ -191,18 +195,21 @@ class Waitable(futures.Future[Any]):
         return self._client.connection
 
     def _task_done(self, task: Task) -> None:
-        with self._changed:
+        with self._lock:
             self._finished.append(task)
             is_last = len(self._finished) == len(self.tasks)
         if is_last:
-            # The state is for those who only look at it; the value is decoded when asked for.
-            failed = self._has_failed() and not self._return_exceptions
-            if failed:
-                self.set_exception(IPyViewsError(f"{self._fname} failed"))
-            else:
-                self.set_result(None)
-        with self._changed:
+            self._end()
+        with self._lock:
             self._changed.notify_all()
+
+    def _end(self) -> None:
+        self._is_done = True
+        # The state is for those who only look at it; the value is decoded when asked for.
+        if self._has_failed() and not self._return_exceptions:
+            self.set_exception(IPyViewsError(f"{self._fname} failed"))
+        else:
+            self.set_result(None)
 
     def _left(self) -> int:
         return len(self.tasks) - len(self._finished)
@@ -211,7 +218,7 @@ class Waitable(futures.Future[Any]):
         return any(task.status != "ok" for task in self._finished)
 
     def _await_done(self, timeout_s: float | None) -> bool:
-        return self._await(super().done, timeout_s)
+        return self._await(self.done, timeout_s)
 
     def _await(self, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
         if predicate():
@@ -220,7 +227,7 @@ class Waitable(futures.Future[Any]):
             return False
         self._connection.check_may_wait()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._changed:
+        with self._lock:
             while not predicate():
                 left = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
                 if left <= 0:

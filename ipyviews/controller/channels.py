@@ -86,10 +86,6 @@ class Channel:
         self._port.send([client.encode(), *frames])
         return sum(map(size_bytes, frames))
 
-    def forget(self, client: ClientId) -> None:
-        """Drop what is remembered of a client that left."""
-        self._wire.forget_sender(client)
-
     def close(self) -> None:
         """Close the socket."""
         self._port.close()

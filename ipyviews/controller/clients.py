@@ -147,8 +147,6 @@ class Clients:
         if self._clients.pop(client, None) is None:
             return
         log.info("client %s left: %s", client, why)
-        self._shell.forget(client)
-        self._control.forget(client)
         self._feed(ClientLeft(self._clock(), client, drop=True))
         self.on_count(len(self._clients))
 

@@ -27,7 +27,7 @@ def check(state: ControllerState) -> None:
         Names every broken rule with what breaks it, and the stories of tasks.
     """
     broken = [
-        *chain.from_iterable(_task(state, task) for task in state.tasks.values()),
+        *chain.from_iterable(_told(state, task) for task in state.tasks.values()),
         *chain.from_iterable(_engine(state, engine) for engine in state.engines.values()),
         *chain.from_iterable(_pool(state, pool) for pool in state.pools),
         *_clients(state),
@@ -37,36 +37,43 @@ def check(state: ControllerState) -> None:
         raise AssertionError("\n".join(broken))
 
 
+def _told(state: ControllerState, task: Task) -> list[str]:
+    """Add the story to what is wrong with a task."""
+    return [
+        f"task {task.id} {wrong} ({'; '.join(state.story(task.id))})"
+        for wrong in _task(state, task)
+    ]
+
+
 def _task(state: ControllerState, task: Task) -> Iterator[str]:
     """Each task is in one place, the one its state says."""
-    told = f"task {task.id} ({'; '.join(state.story(task.id))})"
     if task.state is TaskState.DONE:
-        yield f"{told} is done but still known"
+        yield "is done but still known"
     is_running = task.state is TaskState.RUNNING
     if task.queued is is_running:
-        yield f"{told} is queued: {task.queued}, running: {is_running}"
+        yield f"is queued: {task.queued}, running: {is_running}"
     if task.queued and task.home.is_open is not (task.state is TaskState.READY):
-        yield f"{told} is {task.state} though its home is open: {task.home.is_open}"
+        yield f"is {task.state} though its home is open: {task.home.is_open}"
     if is_running:
-        yield from _run(state, task, told)
+        yield from _run(state, task)
 
 
-def _run(state: ControllerState, task: Task, told: str) -> Iterator[str]:
+def _run(state: ControllerState, task: Task) -> Iterator[str]:
     """A run is on a living engine that fits the task."""
     if task.attempt is None:
-        yield f"{told} runs without an attempt"
+        yield "runs without an attempt"
         return
     engine = state.engines[task.attempt.engine]
     if engine.running.get(task.id) is not task:
-        yield f"{told} is not among those engine {engine.id} runs"
+        yield f"is not among those engine {engine.id} runs"
     if task.attempt.incarnation != engine.incarnation:
-        yield f"{told} runs in a life of engine {engine.id} that is over"
+        yield f"runs in a life of engine {engine.id} that is over"
     if task.attempt.number != len(task.runs) + 1:
-        yield f"{told} counts its runs wrongly"
+        yield "counts its runs wrongly"
     if isinstance(task.home, Engine) and task.home is not engine:
-        yield f"{told} runs on engine {engine.id}, not its own"
+        yield f"runs on engine {engine.id}, not its own"
     if isinstance(task.home, Pool) and engine.id not in task.home.members:
-        yield f"{told} runs on engine {engine.id}, which it may not"
+        yield f"runs on engine {engine.id}, which it may not"
 
 
 def _engine(state: ControllerState, engine: Engine) -> Iterator[str]:

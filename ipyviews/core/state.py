@@ -233,7 +233,6 @@ class ControllerState:
             engine = self.engines[event.engine] = Engine(event.engine, self.depth)
         elif engine.state is EngineState.LOST:
             engine.state = EngineState.EXPECTED
-            engine.can_apply = None
         self.pools.enrol(engine)
 
     def _engine_joined(self, event: EngineJoined) -> None:

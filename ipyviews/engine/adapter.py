@@ -14,8 +14,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipykernel
 import zmq
+from ipykernel._version import __version__ as ipykernel_version
 from tornado.ioloop import IOLoop
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Kernel:
 
     def describe(self) -> dict[str, Any]:
         """Return versions and pid for the report."""
-        return {"ipykernel": ipykernel.__version__, "pid": os.getpid()}
+        return {"ipykernel": ipykernel_version, "pid": os.getpid()}
 
     def call_soon(self, function: Callable[[], None], context: Context | None = None) -> None:
         """Run a function on the kernel's loop; from any thread."""

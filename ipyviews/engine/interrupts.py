@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import CodeType, FrameType
 
     from .backlog import Backlog
@@ -83,7 +83,7 @@ class Interrupts:
         self._task_handler = self._during_task
         self._cell_handler = self._during_cell
         self._unraisable = sys.unraisablehook
-        self._unraisable_handler = sys.unraisablehook = self._not_raised
+        self._unraisable_handler = sys.unraisablehook = self._try_again
 
     # In the I/O thread.
 
@@ -205,7 +205,7 @@ class Interrupts:
         self._raised = error, attempt
         raise error
 
-    def _not_raised(self, unraisable: sys.UnraisableHookArgs) -> None:
+    def _try_again(self, unraisable: sys.UnraisableHookArgs) -> None:
         """Try again when it was raised where nothing can be: a finaliser, a callback of the gc."""
         if self._raised is None or unraisable.exc_value is not self._raised[0]:
             self._unraisable(unraisable)
@@ -236,9 +236,7 @@ class Interrupts:
             self._call_soon(self._cancel_waiting)
 
     def _hit_task(self, frame: FrameType | None, running: str) -> None:
-        while frame is not None and frame.f_code not in self._task_code:
-            frame = frame.f_back
-        if frame is not None:
+        if _above(frame, self._task_code) is not None:
             self._raise(running)
 
     def _during_cell(self, signum: int, frame: FrameType | None) -> None:
@@ -254,9 +252,7 @@ class Interrupts:
             self._hit_cell(signum, frame, self.target)
 
     def _hit_cell(self, signum: int, frame: FrameType | None, cell: str) -> None:
-        inner = frame
-        while inner is not None and inner.f_code is not self._cell_code:
-            inner = inner.f_back
+        inner = _above(frame, {self._cell_code})
         if inner is not None and inner is not frame:
             self._raise(cell)
         if inner is None and self._before_cell is not signal.default_int_handler:
@@ -268,3 +264,12 @@ class Interrupts:
         if self.awaiting is not None and self.target == self._backlog.running is not None:
             self.cancelled, self.target = self.target, None
             self.awaiting.cancel()
+
+
+def _above(frame: FrameType | None, codes: Collection[CodeType]) -> FrameType | None:
+    """Find the frame of one of `codes` that called `frame`; what is raised here reaches it."""
+    while frame is not None and frame.f_code not in codes:
+        if frame.f_code is Interrupts._try_again.__code__:  # noqa: SLF001 - our own
+            return None
+        frame = frame.f_back
+    return frame

@@ -142,7 +142,8 @@ class AgentLink:
             future = self._exits.pop(report.pid, None)
             if future is not None and not future.done():
                 future.set_result(report)
-        self._on_push(message)
+        # On its own, so that a mistake in it is logged and does not end the reading.
+        asyncio.get_running_loop().call_soon(self._on_push, message)
 
     def _fail(self) -> None:
         for answer in self._answers.values():

@@ -338,7 +338,7 @@ class ZmqTransport:
         """Close all ports, then the context."""
         for port in list(self._ports):
             port.close()
-        self._context.term()
+        self._context.destroy(linger=_LINGER)
 
     def _keep(self, port: P) -> P:
         self._ports.add(port)
@@ -350,7 +350,10 @@ class ZmqTransport:
         return socket
 
     def _socket(self, kind: int, identity: bytes) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self._context.socket(kind)
+        try:
+            socket: zmq.Socket[bytes] = self._context.socket(kind)
+        except zmq.ZMQError as error:
+            raise ClusterError(f"no more sockets can be made: {error.strerror}") from None
         for option in (zmq.SNDHWM, zmq.RCVHWM, zmq.LINGER):
             socket.setsockopt(option, 0)
         socket.setsockopt(zmq.RECONNECT_IVL, _RETRY)

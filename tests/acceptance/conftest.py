@@ -30,6 +30,16 @@ def start(run_root):
         cluster.stop_cluster_sync()
 
 
+@pytest.fixture
+def interactive():
+    """Make functions as a notebook does: their globals will be the engine's."""
+
+    def interactive(expression):
+        return eval(expression, {"__name__": "__main__"})
+
+    return interactive
+
+
 @dataclass
 class Members:
     """The processes of a cluster."""

@@ -88,7 +88,7 @@ def test_a_stopped_engine_is_not_dead(start, members):
 
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
-def test_two_hundred_restarts_under_load(start):
+def test_two_hundred_restarts_under_load(start, interactive):
     rc = start(2)
     balanced = rc.load_balanced_view([1])
     load = balanced.map_async(lambda x: (__import__("time").sleep(0.005), x)[1], range(4_000))
@@ -99,7 +99,7 @@ def test_two_hundred_restarts_under_load(start):
         rc.restart(0, now=True)
         with pytest.raises(ipyviews.EngineError):
             running.get(10)
-        assert rc[0].apply_sync(lambda: "life" in globals()) is False
+        assert rc[0].apply_sync(interactive("lambda: 'life' in globals()")) is False
         assert rc[0].apply_sync(os.getpid) != pid
         pid = rc[0].apply_sync(os.getpid)
     assert load.get(120) == list(range(4_000))

@@ -30,9 +30,10 @@ def busy(client):
 
 
 def assert_free(view, since):
-    assert view.apply_sync(lambda: kept) == ["as it was"] * len(view)  # noqa: F821
-    assert time.monotonic() - since < FREE_S
+    """Cells and calls run again, soon, and the namespace is as it was."""
     assert view.pull("kept", block=True) == ["as it was"] * len(view)
+    view.execute("assert kept == 'as it was'", block=True)
+    assert time.monotonic() - since < FREE_S
 
 
 class PressStop(threading.Thread):
@@ -90,8 +91,9 @@ def test_interrupting_from_a_client_stops_its_cells(rc, fresh, wait_until, code)
     since = time.monotonic()
     assert rc.interrupt() == len(fresh)
     assert_free(fresh, since)
-    with pytest.raises(ipyviews.CompositeError, match="KeyboardInterrupt"):
+    with pytest.raises(ipyviews.CompositeError) as caught:
         result.get(5)
+    assert "KeyboardInterrupt" in str(caught.value)
 
 
 def test_cancelling_stops_queued_and_running_calls(rc, fresh, wait_until):

@@ -38,18 +38,18 @@ def spoiled(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_job_is_done_without_pickle_in_the_controller(start, members, spoiled, wait_until):
+def test_the_job_is_done_without_pickle_in_the_controller(start, members, spoiled, interactive):
     rc = start(4)
     controller = members(rc).controller
     assert (spoiled / "spoiled").read_text().split() == [str(controller.pid)]
     view = rc[:]
     view["a"] = 5
-    assert view.apply_sync(lambda: a) == [5] * 4  # noqa: F821
+    assert view.apply_sync(interactive("lambda: a")) == [5] * 4
     assert rc.load_balanced_view().map_sync(lambda x: x**2, range(200)) == [
         x**2 for x in range(200)
     ]
     view.scatter("part", range(16), block=True)
-    assert view.gather("part", block=True) == list(range(16))
+    assert list(view.gather("part", block=True)) == list(range(16))
     printed = view.execute("print('out')", block=False)
     printed.get(10)
     assert printed.stdout == ["out\n"] * 4

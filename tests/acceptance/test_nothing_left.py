@@ -71,17 +71,22 @@ def owned(script):
         ("owner", "controller"),
         ("agent",),
         ("owner", "agent"),
-        ("owner", "controller", "agent"),
     ],
     ids="+".join,
 )
 def test_after_killing(owned, wait_until, killed):
     owned.kill(*killed)
-    if killed == ("owner", "controller", "agent"):
-        # Nobody is left who could remove the folder: the next cluster does.
-        wait_until(lambda: not any(map(is_alive, owned.engines)), GONE_S, "the end of the engines")
-        return
     wait_until(owned.is_gone, GONE_S, f"the end of {vars(owned)}")
+
+
+def test_the_folder_of_a_cluster_killed_at_a_blow_is_removed_by_the_next_one(owned, wait_until):
+    owned.kill("owner", "controller", "agent")
+    wait_until(lambda: not any(map(is_alive, owned.engines)), GONE_S, "the end of the engines")
+    assert owned.folder.exists()
+    long_ago = owned.folder.stat().st_mtime - 60
+    os.utime(owned.folder, (long_ago, long_ago))
+    with ipyviews.Cluster(n=1):
+        assert not owned.folder.exists()
 
 
 def test_no_engine_outlives_its_agent_for_long(owned, wait_until):

@@ -34,9 +34,10 @@ def mixed(start):
     return start(3, kernel=[None, None, "bash"])
 
 
-def test_output_of_a_bash_engine_is_labelled_beside_python(mixed, capsys):
+def test_output_of_a_bash_engine_is_labelled_beside_python(mixed, capsys, tmp_path):
+    (tmp_path / "greeting").write_text("hello\n")
     # A line that both IPython and bash take for a command.
-    result = mixed[:].execute("! echo hello", block=False)
+    result = mixed[:].execute(f"cat {tmp_path}/greeting", silent=False, block=False)
     result.get(20)
     assert [text.split() for text in result.stdout] == [["hello"]] * 3
     result.display_outputs()
@@ -47,13 +48,13 @@ def test_output_of_a_bash_engine_is_labelled_beside_python(mixed, capsys):
 
 def test_a_bash_engine_keeps_its_variables(mixed):
     mixed[2].execute("answer=42", block=True)
-    result = mixed[2].execute("echo the answer is $answer", block=False)
+    result = mixed[2].execute("echo the answer is $answer", silent=False, block=False)
     result.get(20)
     assert result.stdout.strip() == "the answer is 42"
 
 
 def test_a_call_on_a_bash_engine_is_a_clear_error(mixed):
-    with pytest.raises(ipyviews.UsageError, match="engine 2"):
+    with pytest.raises(ipyviews.UsageError, match="Engine 2 .* bash"):
         mixed[2].apply_async(lambda: 1).get(20)
     assert mixed[:2].apply_sync(lambda: 1) == [1, 1]
 
@@ -109,7 +110,9 @@ def environment(tmp_path_factory):
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("requirement", ["ipykernel", "ipykernel==6.29.5"])
-def test_an_engine_without_ipyviews_takes_calls_and_maps(start, environment, requirement):
+def test_an_engine_without_ipyviews_takes_calls_and_maps(
+    start, environment, interactive, requirement
+):
     python = environment(sys.executable, requirement)
     add_kernelspec("bare", python)
     rc = start(2, kernel="bare")
@@ -119,10 +122,8 @@ def test_an_engine_without_ipyviews_takes_calls_and_maps(start, environment, req
     rc[:].execute(missing, block=True)
     assert rc[:].pull("found", block=True) == [(None, None)] * 2
 
-    def helper(x):
-        return x * factor  # noqa: F821
-
     rc[:].push({"factor": 3}, block=True)
+    helper = interactive("lambda x: x * factor")
     assert rc[:].apply_sync(lambda x: helper(x) + 1, 2) == [7, 7]
     assert rc.load_balanced_view().map_sync(helper, range(100)) == [x * 3 for x in range(100)]
     assert rc[:].map_sync(helper, range(100)) == [x * 3 for x in range(100)]

@@ -87,7 +87,7 @@ def test_trouble_of_one_client_leaves_the_other_right_and_quick(rc, other):
 def test_a_failing_cell_aborts_nothing_of_the_other_client(rc, other):
     gate = rc[0].execute("import time; time.sleep(0.3); 1 / 0", block=False)
     theirs = [other[0].execute(f"seen = {number}", block=False) for number in range(5)]
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ipyviews.RemoteError, match="ZeroDivisionError"):
         gate.get(20)
     for result in theirs:
         result.get(20)

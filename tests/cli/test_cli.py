@@ -128,12 +128,9 @@ def test_an_unknown_kernel_leaves_nothing_behind(run_root):
 
 
 @pytest.mark.kernels
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
-def test_the_demo_finds_the_same_on_engines_as_here(run_root):
+def test_the_demo_reads_the_whole_library(run_root):
     ran = ipyviews_command("demo", timeout=280)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "The totals are those of a plain local run." in ran.stdout
-    assert all(f"[stdout:{engine}]" in ran.stdout for engine in range(4))
-    _, _, even = ran.stdout.partition("%%px_even")
-    assert "[stdout:2]" in even
-    assert "[stdout:1]" not in even

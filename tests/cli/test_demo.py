@@ -1,3 +1,6 @@
+import email
+from pathlib import Path
+
 import pytest
 
 from ipyviews import demo
@@ -49,3 +52,33 @@ def test_a_difference_is_an_error(capsys):
     assert demo.verdict([right, right], right) == 0
     assert demo.verdict([right, wrong], right) == 1
     assert "differ" in capsys.readouterr().err
+
+
+@pytest.mark.kernels
+def test_engines_find_the_same_as_a_local_run(run_root, monkeypatch, capsys):
+    # A part of the library: the whole takes half a minute.
+    monkeypatch.setattr(demo, "library", lambda: Path(email.__path__[0]))
+    assert demo.main() == 0
+    told = capsys.readouterr().out
+    assert all(f"[stdout:{engine}]" in told for engine in range(4))
+    _, _, even = told.partition("%%px_even")
+    assert "[stdout:2]" in even
+    assert "[stdout:1]" not in even
+    assert "The totals are those of a plain local run." in told
+    assert "x on " in told
+
+
+@pytest.mark.kernels
+def test_a_wrong_total_fails_the_demo(run_root, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "library", lambda: Path(email.__path__[0]) / "mime")
+    here = demo.total
+    calls = []
+
+    def wrong_once(surveys):
+        calls.append(1)
+        found = here(surveys)
+        return found._replace(classes=found.classes + (len(calls) == 1))
+
+    monkeypatch.setattr(demo, "total", wrong_once)
+    assert demo.main() == 1
+    assert "The totals differ" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ipyviews.client import connection, link
+from ipyviews.client import ledger, link
 from ipyviews.client.aio import AsyncClient
 from ipyviews.errors import ClusterError, ControllerLost, TooManyPending, UsageError
 from tests.client.fakes import FakeController
@@ -44,7 +44,7 @@ async def test_blocking_calls_are_refused(fake):
 
 
 async def test_too_many_unanswered_calls_raise_instead_of_blocking(fake, monkeypatch):
-    monkeypatch.setattr(connection, "MAX_TASKS", 3)
+    monkeypatch.setattr(ledger, "MAX_TASKS", 3)
     async with AsyncClient(fake.file, transport=fake.transport) as rc:
         fake.holding = True
         for _ in range(3):

@@ -170,7 +170,7 @@ def test_a_display_that_fails_does_not_lose_output(fake, rc, caplog):
     def broken(*_):
         raise RuntimeError("no screen")
 
-    rc.connection.listen(result.tasks, broken)
+    rc.connection.ledger.listen(result.tasks, broken)
     fake.release()
     result.wait()
     assert result.stdout == "1\n"

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import threading
 from concurrent import futures
 
 import pytest
 
-from ipyviews.client import base
+from ipyviews.client import stopping
 from ipyviews.errors import CompositeError, TaskAborted, UsageError
 from tests.waiting import wait_until
 
@@ -295,7 +297,7 @@ def test_ctrl_c_in_a_blocking_call_stops_what_it_runs(held, rc, request, view, v
 
 
 def test_a_second_ctrl_c_ends_the_waiting_at_once(held, dv, monkeypatch):
-    monkeypatch.setattr(base, "INTERRUPT_S", 60)
+    monkeypatch.setattr(stopping, "INTERRUPT_S", 60)
     held.obeys_cancel = False
     presses: list[str] = []
 
@@ -329,6 +331,37 @@ def test_ctrl_c_while_a_map_is_being_sent_cancels_it(held, lv):
     with pytest.raises(KeyboardInterrupt):
         lv.map(abs, items())
     wait_until(lambda: "cancel_request" in held.names() and not held.held)
+
+
+@pytest.fixture
+def alarm():
+    """Raise KeyboardInterrupt in this thread after some seconds."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("holding", [True, False])
+def test_interrupts_at_any_moment_leave_nothing_behind(fake, rc, dv, lv, alarm, holding):
+    chance = random.Random(5)
+    calls = [
+        lambda: dv.apply_sync(pow, 2, 2),
+        lambda: lv.map_sync(abs, range(20)),
+        lambda: dv.push({"a": 1}, block=True),
+        lambda: dv.execute("1", block=True),
+    ]
+    for round_ in range(120):
+        fake.holding = holding
+        with contextlib.suppress(KeyboardInterrupt):
+            alarm(chance.uniform(0.00005, 0.003))
+            calls[round_ % len(calls)]()
+            while holding:
+                pass
+        alarm(0)
+        assert rc.wait(timeout=5)
+        fake.holding = False
+        assert dv.apply_sync(pow, 2, 2) == [4, 4]
 
 
 def test_a_bar_counts_to_the_end(held, lv, capsys):

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ipyviews.client import connection
+from ipyviews.client import ledger
 from ipyviews.client.maps import AsyncMapResult
 from ipyviews.client.results import AsyncResult
 from ipyviews.errors import (
@@ -431,7 +431,7 @@ def test_a_failing_input_raises_itself_and_cancels_what_was_sent(fake, lv):
 
 
 def test_input_is_taken_only_as_fast_as_results_come(fake, lv, monkeypatch):
-    monkeypatch.setattr(connection, "MAX_TASKS", 50)
+    monkeypatch.setattr(ledger, "MAX_TASKS", 50)
     taken: list[int] = []
     most: list[int] = []
 
@@ -448,7 +448,7 @@ def test_input_is_taken_only_as_fast_as_results_come(fake, lv, monkeypatch):
 def test_a_map_waiting_for_room_ends_when_the_client_closes(fake, rc, lv, monkeypatch):
     import threading
 
-    monkeypatch.setattr(connection, "MAX_TASKS", 10)
+    monkeypatch.setattr(ledger, "MAX_TASKS", 10)
     fake.holding = True
     threading.Timer(0.1, rc.close).start()
     with pytest.raises(Exception, match="closed"):

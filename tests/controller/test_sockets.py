@@ -31,13 +31,15 @@ async def world(run_root, errors) -> AsyncIterator[World]:
     )
     world = World(driver, network, others)
     driver.fleet.start(3)
-    await eventually(lambda: world.states() == ["live"] * 3)
-    yield world
-    for client in world.clients:
-        client.close()
-    await driver.close("the test is over")
-    others.close()
-    network.close()
+    try:
+        await eventually(lambda: world.states() == ["live"] * 3)
+        yield world
+    finally:
+        for client in world.clients:
+            client.close()
+        await driver.close("the test is over")
+        others.close()
+        network.close()
 
 
 async def test_cells_and_calls_over_real_sockets(world):

@@ -7,7 +7,7 @@ import pytest
 from ipyviews.core.effects import Forget, Interrupt, Reply, Verdict, WakeAt
 from ipyviews.core.events import Kind
 from ipyviews.ids import Attempt
-from tests.core.desk import Desk
+from tests.core.desk import Desk, fingerprint
 
 
 def test_a_queued_task_is_cancelled_at_once():
@@ -138,10 +138,15 @@ def test_a_resumed_client_gets_all_the_engines_that_are_free():
 
 
 def test_resuming_a_client_that_reads_changes_nothing():
-    desk = Desk(engines=1)
-    desk.submit("r.0")
-    assert desk.resume("a") == []
-    assert desk.resume("nobody") == []
+    desk = Desk(engines=2)
+    desk.submit("b.0", 1, client="b")
+    desk.submit("b.1", 1, client="b")
+    desk.submit("a.0", 0)
+    desk.submit("a.1", 0)
+    desk.reply("a.0", after=9.0)
+    before = fingerprint(desk.state)
+    assert desk.resume("a") == desk.resume("b") == desk.resume("nobody") == []
+    assert fingerprint(desk.state) == before
 
 
 def test_a_task_that_waits_too_long_is_answered():
@@ -239,6 +244,19 @@ def test_a_client_that_could_not_read_saves_up_no_turns():
             desk.submit(f"{client}.{number}", client=client)
     shares(desk, {"a": 4.0}, 30)
     desk.resume("b")
+    counts = shares(desk, {"a": 4.0, "b": 4.0}, 20)
+    assert abs(counts["a"] - counts["b"]) <= 2
+
+
+def test_a_new_client_gets_no_credit_from_one_that_asks_for_nothing():
+    desk = Desk(engines=1)
+    desk.submit("s.0", client="s")
+    desk.reply("s.0")
+    for number in range(60):
+        desk.submit(f"a.{number}", client="a")
+    shares(desk, {"a": 4.0}, 30)
+    for number in range(30):
+        desk.submit(f"b.{number}", client="b")
     counts = shares(desk, {"a": 4.0, "b": 4.0}, 20)
     assert abs(counts["a"] - counts["b"]) <= 2
 

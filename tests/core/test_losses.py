@@ -181,6 +181,17 @@ def test_an_engine_lost_for_good_may_be_started_again():
     assert desk.runs_on("r.0") == 0
 
 
+def test_a_call_waits_for_a_restart_though_the_last_kernel_had_no_apply():
+    desk = Desk()
+    desk.join(0, can_apply=False)
+    desk.lose(0, restarting=True)
+    desk.submit("r.0", 0)
+    desk.submit("r.1")
+    desk.join(0, incarnation=2)
+    assert desk.running == ["r.0"]
+    assert not desk.replies
+
+
 def test_expecting_an_engine_that_is_there_changes_nothing():
     desk = Desk(engines=1)
     desk.submit("r.0", 0)

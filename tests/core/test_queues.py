@@ -8,7 +8,7 @@ from ipyviews.core.queues import Queue
 KEYS = st.tuples(st.floats(0.0, 9.0), st.integers(0, 50))
 
 
-@given(st.lists(KEYS, unique=True), st.lists(st.integers(0, 100)))
+@given(st.lists(KEYS, unique=True, min_size=30), st.lists(st.integers(0, 100), min_size=40))
 def test_the_first_is_the_least_whatever_was_taken_out(keys, picks):
     queue = Queue()
     for key in keys:

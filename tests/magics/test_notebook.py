@@ -142,6 +142,7 @@ def test_autopx_runs_whole_cells_on_the_engines(cluster4):
     assert printed(local) == "False\n"
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_notebook_of_the_project_runs(run_root, path):

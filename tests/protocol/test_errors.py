@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import traceback
 
 import pytest
 
@@ -13,7 +14,6 @@ from ipyviews.errors import (
     NoEnginesRegistered,
     RemoteError,
     TaskAborted,
-    show_composite,
 )
 
 CLONES = [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
@@ -53,6 +53,14 @@ def test_a_remote_traceback_is_the_engines(capsys):
     zero().print_traceback()
     assert capsys.readouterr().out == "[0:apply]\nTraceback\n  line 1\n"
     assert key(0).render_traceback()[1:] == ["one", "two"]
+
+
+def test_plain_python_shows_the_engines_traceback_too():
+    error = RemoteError("KeyError", "'a'", ["\x1b[0;31mKeyError\x1b[0m", "  line 1"])
+    text = "".join(traceback.format_exception(error))
+    assert text.endswith("[Engine Exception] KeyError: 'a'\nOn the engine:\nKeyError\n  line 1\n")
+    assert len(copy.deepcopy(error).__notes__) == 1
+    assert not hasattr(RemoteError("KeyError", "'a'"), "__notes__")
 
 
 def test_different_failures_are_listed_one_by_one():
@@ -197,16 +205,8 @@ def test_no_engines_says_what_to_do():
     assert str(NoEnginesRegistered("why")) == "why"
 
 
-def test_ipython_shows_the_engines_traceback(monkeypatch):
-    from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
-
-    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
-    shown = []
-    monkeypatch.setattr(shell, "_showtraceback", lambda _type, _value, lines: shown.extend(lines))
-    shell.set_custom_exc((CompositeError,), show_composite)
-    shell.user_ns["error"] = CompositeError("failed in: f", [zero(0), zero(1)])
-    result = shell.run_cell("raise error")
-    assert isinstance(result.error_in_exec, CompositeError)
-    assert shown[:3] == ["[0-1:apply]: (on 2 engines)", "Traceback", "  line 1"]
-    assert shown[-1].startswith("failed in: f\n[0-1:apply]ZeroDivisionError")
+def test_ipython_is_given_the_folded_tracebacks_and_the_list():
+    error = CompositeError("failed in: f", [zero(0), zero(1)])
+    lines = error._render_traceback_()
+    assert lines[:3] == ["[0-1:apply]: (on 2 engines)", "Traceback", "  line 1"]
+    assert lines[-1] == str(error)

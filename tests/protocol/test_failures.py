@@ -186,7 +186,7 @@ def test_rebuilt_errors_can_be_copied_and_pickled(clone):
     assert isinstance(twin, RemoteError)
     assert (str(twin), twin.errno, twin.filename) == (str(error), 2, "/x")
     assert (twin.engine, twin.task, twin.traceback) == (4, "c-1.0", ["tb"])
-    assert twin.__notes__ == ["seen by me"]
+    assert twin.__notes__ == ["On the engine:\ntb", "seen by me"]
 
 
 def test_an_error_that_passed_two_clusters_keeps_its_type():

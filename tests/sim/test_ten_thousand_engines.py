@@ -32,7 +32,7 @@ def storm(engines: int, tasks: int, seed: int) -> World:
         )
 
     for number in range(tasks):
-        world.at(world.chance.uniform(0.0, 4.0), lambda number=number: submit(number))
+        world.at(world.chance.uniform(0.0, 2.0), lambda number=number: submit(number))
     return world
 
 

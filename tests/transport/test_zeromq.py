@@ -1,7 +1,9 @@
 """The ZeroMQ ports, over ipc in a private folder; no kernel."""
 
 import asyncio
+import errno
 import stat
+import sys
 
 import pytest
 import zmq
@@ -247,6 +249,41 @@ async def test_disconnection_is_told_to_a_port_that_does_not_listen(transport, o
     await greeted.wait(1)
     router.close()
     await asyncio.wait_for(told.wait(), 5)
+
+
+PEER = """
+import sys, zmq
+router = zmq.Context().socket(zmq.ROUTER)
+router.bind(sys.argv[1])
+name, _ = router.recv_multipart()
+router.send_multipart([name, b"last words"])
+router.recv_multipart()
+"""
+
+
+async def test_the_death_of_the_peers_process_is_told(transport, url):
+    events, done = [], asyncio.Event()
+    dealer = transport.connect_dealer(url, b"me", done.set)
+    dealer.listen(events.append)
+    peer = await asyncio.create_subprocess_exec(sys.executable, "-c", PEER, url)
+    try:
+        dealer.send([b"hello"])
+        await eventually(lambda: events)
+        assert not done.is_set()
+    finally:
+        peer.kill()
+        await peer.wait()
+    await asyncio.wait_for(done.wait(), 5)
+    assert events == [[b"last words"]]
+
+
+async def test_sockets_beyond_the_limit_are_one_sentence(transport, monkeypatch):
+    def full(_kind):
+        raise zmq.ZMQError(errno.EMFILE)
+
+    monkeypatch.setattr(transport._context, "socket", full)
+    with pytest.raises(ClusterError, match="Too many open files"):
+        transport.engine_router(b"c")
 
 
 async def test_closing_the_port_itself_is_no_disconnection(transport, other, url):

@@ -1,0 +1,110 @@
+"""The tasks of a connection that have no reply yet, and who listens to their output."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.client.outputs import OUTPUT_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ipyviews.client.tasks import Task
+    from ipyviews.protocol.wire import Frame, Message
+
+    Listener = Callable[
+        [Task, str, dict[str, Any], dict[str, Any], Sequence[Frame], str | None], None
+    ]
+
+log = logging.getLogger(__name__)
+
+#: Unanswered calls beyond which more have to wait [count], [bytes].
+MAX_TASKS = 100_000
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class Ledger:
+    """Tasks by id. Hold `lock` to see several things at one moment."""
+
+    def __init__(self) -> None:
+        # Taken itself, not through the condition: an interrupt inside the condition's own
+        # ``__enter__`` would leave it taken for ever.
+        self.lock = threading.RLock()
+        #: Notified when tasks end; others may notify what else changes.
+        self.changed = threading.Condition(self.lock)
+        self.pending: dict[str, Task] = {}
+        self.pending_bytes = 0
+        self._listeners: dict[str, list[Listener]] = {}
+
+    def enter(self, tasks: Sequence[Task]) -> None:
+        """Expect the replies of new tasks."""
+        with self.lock:
+            self.pending.update((task.id, task) for task in tasks)
+            self.pending_bytes += sum(task.size_bytes for task in tasks)
+
+    def leave(self, tasks: Iterable[Task]) -> None:
+        """Expect nothing more of these tasks."""
+        with self.lock:
+            for task in tasks:
+                if self.pending.pop(task.id, None) is not None:
+                    self.pending_bytes -= task.size_bytes
+                self._listeners.pop(task.id, None)
+            self.changed.notify_all()
+
+    def find(self, task: str) -> Task | None:
+        """Return a pending task."""
+        with self.lock:
+            return self.pending.get(task)
+
+    def of_request(self, request: str) -> list[Task]:
+        """Return the pending tasks of a request."""
+        with self.lock:
+            return [task for name, task in self.pending.items() if name.startswith(request + ".")]
+
+    def has_room(self) -> bool:
+        """Whether more may be sent."""
+        return len(self.pending) < MAX_TASKS and self.pending_bytes < MAX_BYTES
+
+    def room(self) -> str:
+        """Tell people how full it is."""
+        return (
+            f"{len(self.pending)} calls ({self.pending_bytes / 2**20:.0f} MiB) have no answer yet; "
+            f"at most {MAX_TASKS} or {MAX_BYTES >> 20} MiB may wait"
+        )
+
+    def listen(self, tasks: Iterable[Task], listener: Listener) -> None:
+        """Call `listener` in the I/O thread for each message of output of these tasks.
+
+        What arrived before is in ``task.output``; hold `lock` to read it and listen in one go.
+        """
+        with self.lock:
+            for task in tasks:
+                if task.id in self.pending:
+                    self._listeners.setdefault(task.id, []).append(listener)
+
+    def mute(self, tasks: Iterable[Task], listener: Listener) -> None:
+        """Undo `listen`."""
+        with self.lock:
+            for task in tasks:
+                listeners = self._listeners.get(task.id, [])
+                if listener in listeners:
+                    listeners.remove(listener)
+
+    def written(self, message: Message, content: dict[str, Any], task: Task) -> None:
+        """Keep a message of output and pass it on."""
+        ours, kind = message.ours, message.msg_type
+        with self.lock:
+            if ours.get("engine") is not None:
+                task.engine = ours["engine"]
+            if kind in OUTPUT_TYPES:
+                task.written().add(kind, content)
+            for listener in list(self._listeners.get(task.id, ())):
+                try:
+                    listener(
+                        task, kind, content, message.metadata, message.buffers, ours.get("date")
+                    )
+                except Exception:
+                    log.exception("showing output failed; the rest of this task is only kept")
+                    self.mute([task], listener)
