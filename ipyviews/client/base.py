@@ -200,7 +200,7 @@ class View(HasTraits):
 
     def _note(self, result: R) -> R:
         self.history.extend(task.id for task in result.tasks)
-        self._session.remember(result, result.tasks)
+        self._session.remember(result)
         return result
 
     def _finish(self, result: Any, block: bool | None) -> Any:

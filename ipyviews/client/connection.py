@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ipyviews.client.address import Source
+    from ipyviews.client.bell import Bell
     from ipyviews.client.tasks import Kind
     from ipyviews.protocol.wire import Frame, Message
     from ipyviews.transport.base import Transport
@@ -51,9 +52,6 @@ log = logging.getLogger(__name__)
 
 #: What functions that travel by value must find on an engine.
 PYTHON = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
-
-#: While somebody waits, how often it is checked that waiting makes sense [s].
-LOOK_S = 1.0
 
 _living: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -67,6 +65,27 @@ def _orphan_all() -> None:
 
 
 os.register_at_fork(after_in_child=_orphan_all)
+
+
+class Answer(Future[dict[str, Any]]):
+    """What the controller answers to a request."""
+
+    def __init__(self, bell: Bell) -> None:
+        super().__init__()
+        self._bell = bell
+        #: Readable without the lock of the base class; see `ipyviews.client.bell`.
+        self.is_settled = False
+        # Marked as running: an asyncio waiter that is cancelled must not cancel it for the others.
+        self.set_running_or_notify_cancel()
+
+    def settle(self, answer: dict[str, Any] | Exception) -> None:
+        """Give the answer, or the error that is it."""
+        if isinstance(answer, Exception):
+            self.set_exception(answer)
+        else:
+            self.set_result(answer)
+        self.is_settled = True
+        self._bell.ring()
 
 
 class Connection:
@@ -117,7 +136,7 @@ class Connection:
         self.wanted = 0
         self.failed: list[tuple[int, str]] = []
         self._make_transport = transport or _zeromq
-        self._asked: dict[str, Future[dict[str, Any]]] = {}
+        self._asked: dict[str, Answer] = {}
         #: The number of the latest request.
         self.number = 0
         self._io = IOThread(self._ended)
@@ -131,14 +150,14 @@ class Connection:
         )
         _living.add(self)
         #: Ends with the controller's answer to the greeting, or with the reason there is none.
-        self.ready: Future[dict[str, Any]] = self._hello()
+        self.ready: Answer = self._hello()
 
     # -- life ---------------------------------------------------------------------------------
 
-    def _hello(self) -> Future[dict[str, Any]]:
+    def _hello(self) -> Answer:
         self._io.start()
         self._io.post(partial(self._link.open, self._make_transport))
-        greeted = _future()
+        greeted = Answer(self.ledger.bell)
         answer = self.request(
             "hello",
             version=__version__,
@@ -155,27 +174,29 @@ class Connection:
     def wait_ready(self) -> None:
         """Wait for the controller's greeting; on failure close and raise why."""
         try:
-            self.ready.result(self.timeout + 5.0)
+            limit = self.timeout + 5.0
+            self.ledger.bell.wait_for(lambda: self.ready.is_settled, limit, self.check_thread)
+            self.ready.result(0)
         except BaseException:
             self.close()
             raise
 
-    def _greeted(self, greeted: Future[dict[str, Any]], answer: Future[dict[str, Any]]) -> None:
+    def _greeted(self, greeted: Answer, answer: Future[dict[str, Any]]) -> None:
         if greeted.done():
             return
         try:
             content = answer.result()
             check_version(str(content.get("version")), self.address.origin)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits for the greeting
-            greeted.set_exception(error)
+            greeted.settle(error)
             return
         self._take_engines(content)
-        greeted.set_result(content)
+        greeted.settle(content)
         self._link.start_pings()
 
-    def _greeting_missed(self, greeted: Future[dict[str, Any]]) -> None:
+    def _greeting_missed(self, greeted: Answer) -> None:
         if not greeted.done():
-            greeted.set_exception(
+            greeted.settle(
                 ClusterError(
                     f"The controller of {self.address.origin} (process {self.address.pid}) did not "
                     f"answer within {self.timeout:g} s: it has ended, is stopped or very busy, or "
@@ -231,7 +252,7 @@ class Connection:
             tasks = list(self.ledger.pending.values())
             self.ledger.leave(tasks)
         for future in asked:
-            future.set_exception(error)
+            future.settle(error)
         for task in tasks:
             task.fail(error)
 
@@ -307,9 +328,9 @@ class Connection:
         self.number += 1
         return f"{self.session}-{self.number}"
 
-    def request(self, name: str, /, **content: Any) -> Future[dict[str, Any]]:
+    def request(self, name: str, /, **content: Any) -> Answer:
         """Ask the controller something on the control channel; the future ends with its answer."""
-        future = _future()
+        future = Answer(self.ledger.bell)
         with self.ledger.lock:
             self.check()
             msg_id = self._next()
@@ -327,12 +348,10 @@ class Connection:
         """
         self.check_may_wait()
         limit = 60.0 if timeout_s is None else timeout_s
-        try:
-            return self.request(name, **content).result(limit)
-        except TimeoutError:
-            raise TimeoutError(
-                f"The controller did not answer {name!r} within {limit:g} s."
-            ) from None
+        answer = self.request(name, **content)
+        if not self.ledger.bell.wait_for(lambda: answer.is_settled, limit, self.check_thread):
+            raise TimeoutError(f"The controller did not answer {name!r} within {limit:g} s.")
+        return answer.result()
 
     def make_room(self) -> None:
         """Wait until more may be sent.
@@ -357,15 +376,7 @@ class Connection:
             When the connection is lost while waiting.
         """
         self.check_may_wait()
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self.ledger.lock:
-            while not predicate():
-                self.check()
-                left = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
-                if left <= 0:
-                    return False
-                self.ledger.changed.wait(left)
-        return True
+        return self.ledger.bell.wait_for(predicate, timeout_s, self.check)
 
     # -- in the I/O thread --------------------------------------------------------------------
 
@@ -407,17 +418,14 @@ class Connection:
         if future is None or future.done():
             return
         content = message.read()
-        if content.get("status") == "ok":
-            future.set_result(content)
-        else:
-            future.set_exception(from_content(content))
+        future.settle(content if content.get("status") == "ok" else from_content(content))
 
     def _take_engines(self, content: dict[str, Any]) -> None:
         with self.ledger.lock:
             self.engines = {int(info["id"]): info for info in content.get("engines", [])}
             self.wanted = int(content.get("n", self.wanted))
             self.failed = [(int(one), str(why)) for one, why in content.get("failed", [])]
-            self.ledger.changed.notify_all()
+        self.ledger.bell.ring()
 
     def _dismissed(self, reason: str) -> None:
         self._lose(ControllerLost(f"The cluster has ended: {reason or 'it was stopped.'}"))
@@ -428,10 +436,3 @@ def _zeromq(loop: Any) -> Transport:
     from ipyviews.transport.zeromq import ZmqTransport  # noqa: PLC0415
 
     return ZmqTransport(loop)
-
-
-def _future() -> Future[dict[str, Any]]:
-    future: Future[dict[str, Any]] = Future()
-    # Marked as running: an asyncio waiter that is cancelled must not cancel it for the others.
-    future.set_running_or_notify_cancel()
-    return future

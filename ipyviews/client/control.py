@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,15 @@ SLOW_S = 120.0
 def wait(session: Session, jobs: Any, timeout: float | None) -> bool:
     """See `Client.wait`."""
     waiting = find_jobs(session, sorted(session.outstanding) if jobs is None else jobs)
-    if not all(job.done() for job in waiting):
-        session.connection.check_may_wait()
-    return not futures.wait(waiting, limit_s(timeout)).not_done
+    limit = limit_s(timeout)
+    deadline = None if limit is None else time.monotonic() + limit
+    for job in waiting:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if isinstance(job, AsyncResult):
+            job.wait(left)
+        else:
+            futures.wait([job], left)
+    return all(job.done() for job in waiting)
 
 
 def wait_for_engines(session: Session, n: int | None, timeout: float | None) -> None:
@@ -102,8 +109,8 @@ def start(session: Session, n: int, kernel: str | None) -> list[int]:
     ids: list[int] = list(connection.ask("start", n=n, kernel=kernel)["engines"])
     with connection.ledger.lock:
         # The notice comes a moment later, and somebody may wait for these engines already.
-        for engine in ids:
-            connection.engines.setdefault(engine, {"id": engine, "state": "starting"})
+        starting = {engine: {"id": engine, "state": "starting"} for engine in ids}
+        connection.engines = {**starting, **connection.engines}
     return ids
 
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.client.bell import Bell
 from ipyviews.client.outputs import OUTPUT_TYPES
 
 if TYPE_CHECKING:
@@ -29,11 +30,9 @@ class Ledger:
     """Tasks by id. Hold `lock` to see several things at one moment."""
 
     def __init__(self) -> None:
-        # Taken itself, not through the condition: an interrupt inside the condition's own
-        # ``__enter__`` would leave it taken for ever.
         self.lock = threading.RLock()
-        #: Notified when tasks end; others may notify what else changes.
-        self.changed = threading.Condition(self.lock)
+        #: Rung when tasks end, or something else of the connection changes.
+        self.bell = Bell()
         self.pending: dict[str, Task] = {}
         self.pending_bytes = 0
         self._listeners: dict[str, list[Listener]] = {}
@@ -51,7 +50,7 @@ class Ledger:
                 if self.pending.pop(task.id, None) is not None:
                     self.pending_bytes -= task.size_bytes
                 self._listeners.pop(task.id, None)
-            self.changed.notify_all()
+        self.bell.ring()
 
     def find(self, task: str) -> Task | None:
         """Return a pending task."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ipyviews.errors import EngineError, NoEnginesRegistered, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ipyviews.client.connection import Connection
     from ipyviews.client.tasks import Task
@@ -51,8 +51,8 @@ class Session:
         #: Ids of the tasks submitted, oldest first.
         self.history: deque[str] = deque(maxlen=HISTORY)
         # A result is kept while somebody else keeps it or it is pending; the last one always.
+        # Plain references: the callbacks of a weak dictionary would swallow a Ctrl-C.
         self._calls: deque[weakref.ref[Waitable]] = deque(maxlen=HISTORY)
-        self._tasks: weakref.WeakValueDictionary[str, Task] = weakref.WeakValueDictionary()
         self._last: Waitable | None = None
         # A client that is dropped, and the interpreter's end, close the connection.
         self._finalizer = weakref.finalize(self, connection.close)
@@ -109,13 +109,11 @@ class Session:
             self._check_engine(engine, known)
         return chosen
 
-    def remember(self, result: Waitable, tasks: Iterable[Task]) -> None:
+    def remember(self, result: Waitable) -> None:
         """Let `get_result` find a result that was just made."""
         self._last = result
         self._calls.append(weakref.ref(result))
-        for task in tasks:
-            self._tasks[task.id] = task
-            self.history.append(task.id)
+        self.history.extend(task.id for task in result.tasks)
 
     def call(self, index: int) -> Waitable:
         """Return the result of one of the calls made: 0 the first, -1 the last."""
@@ -131,14 +129,20 @@ class Session:
 
     def task(self, msg_id: str) -> Task:
         """Return a task by its id."""
-        task = self._tasks.get(msg_id)
-        if task is None:
-            raise UnknownResult(f"This client has no result under {msg_id!r} any more.")
-        return task
+        for task in self._known_tasks():
+            if task.id == msg_id:
+                return task
+        raise UnknownResult(f"This client has no result under {msg_id!r} any more.")
 
     def done_by_engine(self) -> Counter[int | None]:
         """Count the finished tasks this client still knows of, by engine."""
-        return Counter(task.engine for task in list(self._tasks.values()) if task.done)
+        return Counter(task.engine for task in self._known_tasks() if task.done)
+
+    def _known_tasks(self) -> Iterator[Task]:
+        for reference in reversed(list(self._calls)):
+            result = reference()
+            if result is not None:
+                yield from result.tasks
 
     def _require(self, known: list[int]) -> None:
         if not known:

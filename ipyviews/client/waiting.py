@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.client.bell import Bell
 from ipyviews.client.tasks import Task
 from ipyviews.errors import CompositeError, IPyViewsError, UsageError
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from ipyviews.client.connection import Connection
     from ipyviews.client.session import Session
-
-#: While somebody waits, how often it is checked that waiting makes sense [s].
-LOOK_S = 1.0
 
 _ONLY_THE_WAITING = (
     "Only the waiting was interrupted: the engines go on, and this result still comes; "
@@ -48,9 +45,8 @@ class Waitable(futures.Future[Any]):
         self._return_exceptions = return_exceptions
         self._value: tuple[Any] | None = None
         self._error: Exception | None = None
-        # Taken itself, for the reason told in `Ledger`.
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._bell = Bell()
         self._is_done = False
         self._finished: list[Task] = []
         self.set_running_or_notify_cancel()
@@ -63,7 +59,7 @@ class Waitable(futures.Future[Any]):
 
     def done(self) -> bool:
         """Whether every task has ended."""
-        # Without the lock of the base class, for the reason told in `Ledger`.
+        # Without the lock of the base class, for the reason told in `ipyviews.client.bell`.
         return self._is_done
 
     def ready(self) -> bool:
@@ -200,8 +196,7 @@ class Waitable(futures.Future[Any]):
             is_last = len(self._finished) == len(self.tasks)
         if is_last:
             self._end()
-        with self._lock:
-            self._changed.notify_all()
+        self._bell.ring()
 
     def _end(self) -> None:
         self._is_done = True
@@ -226,15 +221,7 @@ class Waitable(futures.Future[Any]):
         if timeout_s == 0:
             return False
         self._connection.check_may_wait()
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._lock:
-            while not predicate():
-                left = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
-                if left <= 0:
-                    return False
-                if not self._changed.wait(left):
-                    self._connection.check_thread()
-        return True
+        return self._bell.wait_for(predicate, timeout_s, self._connection.check_thread)
 
     def _failure(self) -> Exception | None:
         if self._error is None and self._has_failed():

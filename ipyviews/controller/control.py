@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 from ipyviews.controller.performer import error_content
 from ipyviews.core.effects import Interrupt, Reply
 from ipyviews.core.events import CancelRequested
-from ipyviews.errors import IPyViewsError, ProtocolError, UsageError, VersionMismatch
+from ipyviews.errors import (
+    ClusterError,
+    IPyViewsError,
+    ProtocolError,
+    UsageError,
+    VersionMismatch,
+)
 from ipyviews.ids import TaskId
 from ipyviews.version import __version__
 
@@ -121,8 +127,9 @@ class Control:
             fields = await work
         except IPyViewsError as error:
             self._refuse(client, message, error)
-        except OSError as error:
-            self._refuse(client, message, UsageError(str(error)))
+        except Exception as error:
+            log.exception("a %s of client %s failed", message.msg_type[:80], client)
+            self._refuse(client, message, ClusterError(f"{type(error).__name__}: {error}"))
         else:
             self._answer(client, message, fields)
 

@@ -182,12 +182,14 @@ class Fleet:
         Raises
         ------
         UsageError
-            When one of them is not there or still starting; then none is restarted.
+            When one of them is not there, coming up or gone for good; then none is restarted.
         """
         engines = self.find(ids)
         for engine in engines:
-            if engine.kernel is None or engine.state == "starting":
-                raise UsageError(f"engine {engine.id} is not running yet: restart it when it is")
+            if engine.kernel is None or engine.work is not None:
+                raise UsageError(
+                    f"engine {engine.id} cannot be restarted now: it is {engine.state}"
+                )
         for engine in engines:
             if engine.state == "live":
                 self._lose(engine, "it was restarted", restarting=True)
@@ -309,14 +311,21 @@ class Fleet:
             engine.work = None
 
     async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
-        if engine.state != "starting":
-            raise ClusterError("it was shut down before it had started")
+        if engine.reason is not None:
+            # It has ended, or was shut down, before anybody could connect.
+            raise ClusterError(engine.reason)
         engine.link = Link(engine.id, engine.incarnation, kernel, self._life)
         engine.joining = Joining(self._links, engine.link)
         return await engine.joining.run()
 
     def _welcome(self, engine: Engine, joined: Joined) -> None:
         engine.joining = None
+        log.info(
+            "engine %s.%s joined %.2f s after its start",
+            engine.id,
+            engine.incarnation,
+            time.time() - engine.since,
+        )
         engine.enter("live", joined.remark or None)
         event = EngineJoined(
             self._loop.time(), engine.id, engine.incarnation, can_apply=joined.can_apply
@@ -325,12 +334,13 @@ class Fleet:
         self.on_change()
 
     async def _put_down(self, engine: Engine) -> None:
-        """End the process of an engine that was lost on purpose."""
+        """End the process of an engine that was lost on purpose, for good."""
         if engine.work is not None:
             # Losing it has ended its joining, and what fails to join is removed.
             await engine.work
         elif engine.kernel is not None:
-            await engine.kernel.shutdown()
+            kernel, engine.kernel = engine.kernel, None
+            await kernel.shutdown()
 
     def _names(self) -> str:
         return ", ".join(map(str, self._engines)) or "none"

@@ -66,6 +66,10 @@ class Engine(Home):
         """Whether it is there."""
         return self.state is EngineState.LIVE
 
+    def free_engine(self) -> Engine | None:
+        """Find itself, if it has room."""
+        return self if self.has_room() else None
+
     def may_ever_run(self, kind: Kind) -> bool:
         """Whether it runs tasks of this kind, now or once it has joined."""
         if self.state is EngineState.LOST:

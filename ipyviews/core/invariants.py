@@ -133,6 +133,7 @@ def _lanes(home: Home, told: str) -> Iterator[str]:
     for client, lane in home.lanes.items():
         if not lane or client.lanes.get(home) is not lane:
             yield f"{told} has an empty or unknown lane of client {client.id}"
+            continue
         orders = [task.order for task in lane]
         if orders != sorted(orders) or lane.first().order != orders[0]:
             yield f"{told} has a lane of client {client.id} out of order"

@@ -42,6 +42,10 @@ class Pool(Home):
         """Always: its tasks need no certain engine."""
         return True
 
+    def free_engine(self) -> Engine | None:
+        """Find the least loaded engine."""
+        return self.index.first()
+
     def enrol(self, engine: Engine) -> None:
         """Take an engine in, or out, as its state says."""
         if engine.may_ever_run(self.kind):

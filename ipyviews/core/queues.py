@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipyviews.core.clients import Client
+    from ipyviews.core.engines import Engine
     from ipyviews.core.tasks import Task
     from ipyviews.ids import RequestId
 
@@ -89,7 +90,8 @@ class Lane(Queue[int]):
 class Home:
     """Where tasks queue: an engine (its direct tasks) or a pool (load-balanced ones).
 
-    A lane exists as long as it has tasks; its client knows it too.
+    A lane exists as long as it has tasks; its client knows it too. A bare `Home` is nowhere, for
+    tasks that are refused: closed, and without an engine.
     """
 
     __slots__ = ("lanes",)
@@ -101,6 +103,10 @@ class Home:
     def is_open(self) -> bool:
         """Whether its tasks are ready, not waiting for an engine to come up."""
         return False
+
+    def free_engine(self) -> Engine | None:
+        """Find the engine with room that its next task should go to."""
+        return None
 
     def put(self, task: Task) -> None:
         """Queue a task."""

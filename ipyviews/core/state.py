@@ -370,11 +370,8 @@ class ControllerState:
 
     def _place(self, home: Home) -> None:
         """Start what is queued there on engines that have room."""
-        if isinstance(home, Engine):
-            self._fill(home)
-        elif isinstance(home, Pool):
-            while home.has_work() and (engine := home.index.first()):
-                self._fill(engine)
+        while home.has_work() and (engine := home.free_engine()):
+            self._fill(engine)
 
     def _fill(self, engine: Engine) -> None:
         """Give an engine what is next in turn, until it has no room."""

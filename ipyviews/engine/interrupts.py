@@ -62,7 +62,7 @@ class Interrupts:
         #: Attempt that is to be hit.
         self.target: str | None = None
         #: The asyncio task of an async task.
-        self.awaiting: asyncio.Task[None] | None = None
+        self.awaiting: asyncio.Task[Any] | None = None
         #: It is suspended: the main thread does something else.
         self._suspended = False
         #: The attempt whose asyncio task we cancelled.

@@ -53,6 +53,8 @@ class Runner:
         self._reply = reply
         self._scope = names.Scope(kernel.namespace)
         self._scheduled = False
+        # Referred to, for the loop does not.
+        self._async_task: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
 
     def wake(self) -> None:
@@ -74,8 +76,8 @@ class Runner:
 
     def close(self) -> None:
         """Stop awaiting an async call."""
-        if self._interrupts.awaiting is not None:
-            self._interrupts.awaiting.cancel()
+        if self._async_task is not None:
+            self._async_task.cancel()
 
     def _turn(self) -> None:
         deadline = time.monotonic() + TURN_S
@@ -101,11 +103,13 @@ class Runner:
         if isinstance(outcome, Pending):
             self._interrupts.suspend()
             waiting = self._wait(request, outcome.awaitable, started)
-            self._interrupts.awaiting = asyncio.get_running_loop().create_task(waiting)
+            self._async_task = asyncio.get_running_loop().create_task(waiting)
         else:
             self._complete(request, outcome, started)
 
     async def _wait(self, request: Request, awaitable: Awaitable[Any], started: float) -> None:
+        # Only now: cancelled before it began, it would end without an answer.
+        self._interrupts.awaiting = asyncio.current_task()
         try:
             outcome = await Stepped(perform_async(request, awaitable), self._interrupts.step)
         except BaseException as error:  # noqa: BLE001 - also what a cancel became

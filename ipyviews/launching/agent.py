@@ -102,7 +102,8 @@ class Agent:
         """Work until the cluster has ended; in a forked child raises `Forked`."""
         self._open()
         self._start_controller()
-        self._image.warm_up()
+        if self._config["provisioner"] == "agent":
+            self._image.warm_up()
         while not self._is_done:
             for key, _ in self._selector.select(self._patience()):
                 key.data()
@@ -180,7 +181,10 @@ class Agent:
         if problem:
             return {"error": problem}
         why = self._image.refusal(order.argv, order.env)
-        child = self._start(order, fork=why is None, umask=self._umask)
+        try:
+            child = self._start(order, fork=why is None, umask=self._umask)
+        except OSError as error:
+            return {"error": f"no process could be started: {error.strerror}."}
         return {"ok": True, "pid": child.pid, "way": child.way, "why": why}
 
     def _on_signal(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -271,7 +275,7 @@ class Agent:
                 continue
             child = self._children.pop(pid)
             # Its own subprocesses end with a kernel.
-            child.signal(signal.SIGKILL)
+            child.sweep()
             child.read_output()
             self._close_output(child)
             returncode = os.waitstatus_to_exitcode(status)

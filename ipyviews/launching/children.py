@@ -66,9 +66,17 @@ class Child:
         return False
 
     def signal(self, signum: int) -> None:
-        """Send a signal to the whole process group; nothing happens when it is gone."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        """Send a signal to the whole process group; not to be called once it was waited for."""
+        try:
             os.killpg(self.pid, signum)
+        except ProcessLookupError:
+            # So young that it does not lead its group yet.
+            os.kill(self.pid, signum)
+
+    def sweep(self) -> None:
+        """Kill what is left of the group of a process that was waited for."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 class Forked(BaseException):
@@ -109,12 +117,17 @@ def start_child(
     """
     read, write = (None, log) if log is not None else _output_pipe()
     parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        if log is None:
+    try:
+        pid = _fork()
+    except OSError:
+        if read is not None:
+            os.close(read)
             os.close(write)
-        way = "fork" if fork else "exec"
-        return Child(order, pid, way, read)
+        raise
+    if pid:
+        if read is not None:
+            os.close(write)
+        return Child(order, pid, "fork" if fork else "exec", read)
     try:
         _enter_child(order, write, umask, parent, forget)
         if not fork:
@@ -123,6 +136,20 @@ def start_child(
         os.write(2, f"{order.argv[0]} cannot be run: {error}\n".encode())
         os._exit(_CANNOT_RUN)
     raise Forked(order)
+
+
+def _fork() -> int:
+    """Fork; all signals are blocked in the child."""
+    # Until it has handlers of its own, a signal to the child would be told to the parent's loop.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
 
 
 def _output_pipe() -> tuple[int, int]:

@@ -104,8 +104,8 @@ class WarmImage:
             Its whole environment.
         """
         return (
-            self.problem
-            or _foreign_command(argv)
+            _foreign_command(argv)
+            or self.problem
             or self._changed_variable(env)
             or _second_thread(threading.active_count(), _count_tasks())
         )

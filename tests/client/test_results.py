@@ -333,18 +333,34 @@ def test_ctrl_c_while_a_map_is_being_sent_cancels_it(held, lv):
     wait_until(lambda: "cancel_request" in held.names() and not held.held)
 
 
+class Alarm:
+    """Interrupts this thread once, when it goes off while it is set."""
+
+    is_set = False
+
+    def set(self, seconds):
+        self.is_set = True
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def ring(self, *_):
+        if self.is_set:
+            self.is_set = False
+            raise KeyboardInterrupt
+
+
 @pytest.fixture
 def alarm():
-    """Raise KeyboardInterrupt in this thread after some seconds."""
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    """An alarm clock whose ringing is a Ctrl-C."""
+    clock = Alarm()
+    before = signal.signal(signal.SIGALRM, clock.ring)
+    yield clock
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("holding", [True, False])
-def test_interrupts_at_any_moment_leave_nothing_behind(fake, rc, dv, lv, alarm, holding):
-    chance = random.Random(5)
+def test_interrupts_at_any_moment_leave_nothing_behind(fake, rc, alarm, holding):
+    chance, dv, lv = random.Random(5), rc[:], rc.load_balanced_view()
     calls = [
         lambda: dv.apply_sync(pow, 2, 2),
         lambda: lv.map_sync(abs, range(20)),
@@ -354,11 +370,9 @@ def test_interrupts_at_any_moment_leave_nothing_behind(fake, rc, dv, lv, alarm, 
     for round_ in range(120):
         fake.holding = holding
         with contextlib.suppress(KeyboardInterrupt):
-            alarm(chance.uniform(0.00005, 0.003))
+            alarm.set(chance.uniform(0.00005, 0.003))
             calls[round_ % len(calls)]()
-            while holding:
-                pass
-        alarm(0)
+            alarm.is_set = False
         assert rc.wait(timeout=5)
         fake.holding = False
         assert dv.apply_sync(pow, 2, 2) == [4, 4]

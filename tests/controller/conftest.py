@@ -12,7 +12,8 @@ from ipyviews.controller.config import Config
 from ipyviews.controller.driver import Driver
 from ipyviews.transport.memory import MemoryNetwork, MemoryTransport
 from ipyviews.version import __version__
-from tests.controller.fakes import FakeLauncher, World
+from tests.controller.fakes import FakeLauncher
+from tests.controller.world import World
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

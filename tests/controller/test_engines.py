@@ -269,6 +269,35 @@ async def test_an_engine_can_be_shut_down_while_it_starts(start):
     assert world.driver.links._links == {}
 
 
+async def test_an_engine_that_ends_before_anybody_connects_fails_at_once(start):
+    def sick(kernel):
+        asyncio.get_running_loop().call_soon(kernel.die, 1)
+
+    world = await start(1, sick, joined=False)
+    await eventually(lambda: world.states() == ["lost"], 5)
+    assert "exit code 1" in world.driver.fleet.failed()[0][1]
+
+
+async def test_a_launcher_that_fails_is_answered(start):
+    world = await start(1)
+    client = await world.client()
+
+    async def fail(_number):
+        raise RuntimeError("no such process")
+
+    world.kernels[0].signal = fail
+    answer = await client.ask("signal", engines=[0], signal=15)
+    assert (answer["ename"], answer["evalue"]) == ("ClusterError", "RuntimeError: no such process")
+
+
+async def test_an_engine_that_was_shut_down_is_not_restarted(start):
+    world = await start(1)
+    client = await world.client()
+    await client.ask("shutdown", engines=[0])
+    answer = await client.ask("restart", engines=[0], now=True)
+    assert "cannot be restarted now: it is lost" in answer["evalue"]
+
+
 async def test_signals_reach_the_engines_named(start):
     world = await start(2)
     client = await world.client()

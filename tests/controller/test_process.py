@@ -19,7 +19,7 @@ from ipyviews.launching import rundir
 from ipyviews.launching.start import ClusterConfig, start_agent
 from ipyviews.transport.zeromq import ZmqTransport
 from ipyviews.version import __version__
-from tests.controller.fakes import FakeClient
+from tests.controller.world import FakeClient
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.kernels

@@ -12,7 +12,8 @@ import pytest
 from ipyviews.controller.driver import Driver
 from ipyviews.transport.zeromq import ZmqTransport
 from tests.controller.conftest import make_config
-from tests.controller.fakes import FakeLauncher, World, ZmqNetwork
+from tests.controller.fakes import FakeLauncher, ZmqNetwork
+from tests.controller.world import World
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyviews.core.queues import Queue
+from ipyviews.core.queues import Home, Queue
 
 KEYS = st.tuples(st.floats(0.0, 9.0), st.integers(0, 50))
 
@@ -35,3 +35,8 @@ def test_a_key_may_be_used_again_after_its_task_was_taken_out(keys):
         assert queue.first() == "new"
         queue.remove(key)
     assert not queue
+
+
+def test_nowhere_is_closed_and_has_no_engine():
+    assert not Home().is_open
+    assert Home().free_engine() is None

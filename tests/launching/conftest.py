@@ -11,6 +11,7 @@ import sys
 import pytest
 import pytest_asyncio
 
+from ipyviews.launching import rundir
 from ipyviews.launching.kernels import KernelLauncher, KernelRequest
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.start import ClusterConfig, start_agent
@@ -27,9 +28,11 @@ for line in agent.makefile():
 """
 
 
-def settings(program: str = OBEDIENT, **options) -> ClusterConfig:
-    """Describe a cluster whose controller is a few lines of Python."""
-    return ClusterConfig(n=0, controller=[sys.executable, "-P", "-c", program], **options)
+def settings(program: str = OBEDIENT, *, warm=False, **options) -> ClusterConfig:
+    """Describe a cluster whose controller is a few lines of Python; a cold agent starts faster."""
+    controller = [sys.executable, "-P", "-c", program]
+    provisioner = "agent" if warm else "plain"
+    return ClusterConfig(n=0, controller=controller, provisioner=provisioner, **options)
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def start():
 
 @pytest.fixture
 def agent(start):
-    """An attached agent."""
+    """An attached agent that forks nothing."""
     return start()
 
 
@@ -130,23 +133,36 @@ class Box:
                 return reply
 
 
+@contextlib.asynccontextmanager
 async def make_box(folder, socket):
     exits: asyncio.Queue = asyncio.Queue()
     launcher = KernelLauncher(folder, socket, lambda *exit_: exits.put_nowait(exit_))
-    return Box(launcher, exits)
+    box = Box(launcher, exits)
+    try:
+        yield box
+    finally:
+        await box.close()
 
 
 @pytest_asyncio.fixture
-async def box(agent):
-    """Kernels that are children of the agent."""
-    box = await make_box(agent.folder, agent.folder / "agent.sock")
-    yield box
-    await box.close()
+async def box(start):
+    """Kernels that are children of `box.agent`, which forks where it may."""
+    agent = start(warm=True)
+    async with make_box(agent.folder, agent.folder / "agent.sock") as box:
+        box.agent = agent
+        yield box
 
 
-@pytest_asyncio.fixture
-async def plain_box(agent):
-    """Kernels that are children of this process."""
-    box = await make_box(agent.folder, None)
-    yield box
-    await box.close()
+@pytest_asyncio.fixture(params=["agent", "plain"])
+async def either(request):
+    """Kernels that are children of an agent, or of this process."""
+    if request.param == "agent":
+        # Only now, so that the other variant starts none.
+        agent = request.getfixturevalue("start")(warm=True)
+        async with make_box(agent.folder, agent.folder / "agent.sock") as box:
+            yield box
+        return
+    folder = rundir.create_folder()
+    async with make_box(folder, None) as box:
+        yield box
+    rundir.remove_folder(folder)

@@ -57,19 +57,19 @@ async def test_four_kernels_are_forked_and_answer(box):
     assert len({kernel.info["key"] for kernel in kernels}) == 4
 
 
-async def test_kernel_has_no_tcp_port_and_private_files(box, agent):
+async def test_kernel_has_no_tcp_port_and_private_files(box):
     kernel = await box.start(7)
     await box.answers(kernel)
     assert tcp_listeners(kernel.pid) == 0
-    assert tcp_listeners(agent.pid) == 0
-    assert kernel.connection_file == agent.folder / "e7.json"
+    assert tcp_listeners(box.agent.pid) == 0
+    assert kernel.connection_file == box.agent.folder / "e7.json"
     assert stat.S_IMODE(kernel.connection_file.stat().st_mode) == 0o600
-    assert kernel.url("shell") == f"ipc://{agent.folder}/e7-ipc-{kernel.info['shell_port']}"
-    assert kernel.url("apply") == f"ipc://{agent.folder}/e7-ipc-apply"
+    assert kernel.url("shell") == f"ipc://{box.agent.folder}/e7-ipc-{kernel.info['shell_port']}"
+    assert kernel.url("apply") == f"ipc://{box.agent.folder}/e7-ipc-apply"
     assert isinstance(kernel.info["key"], bytes)
 
 
-async def test_forked_kernel_is_like_a_stock_one(box, agent, tmp_path):
+async def test_forked_kernel_is_like_a_stock_one(box, tmp_path):
     kernel = await box.start(cwd=str(tmp_path), env={"MY_OPTION": "1"})
     client = await box.answers(kernel)
     checks = {
@@ -82,7 +82,7 @@ async def test_forked_kernel_is_like_a_stock_one(box, agent, tmp_path):
         "__import__('faulthandler').is_enabled()": "True",
         "get_ipython().history_manager.enabled": "False",
         "get_ipython().kernel.iopub_thread.socket.sndhwm": "0",
-        "get_ipython().kernel.parent.parent_handle": str(agent.pid),
+        "get_ipython().kernel.parent.parent_handle": str(box.agent.pid),
         "type(get_ipython().kernel.parent).__mro__[1].__name__": "'IPKernelApp'",
     }
     assert {code: await box.evaluate(client, code) for code in checks} == checks
@@ -158,18 +158,17 @@ async def test_missing_folder_is_told_by_the_start(box, tmp_path):
         await box.start(cwd=str(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize("plain", [False, True])
-@pytest.mark.parametrize("end", ENDS)
-async def test_end_is_reported_with_its_verdict(plain, end, box, plain_box):
-    code, returncode, sentence, own = end
-    box = plain_box if plain else box
-    kernel = await box.start(3)
-    client = await box.answers(kernel)
-    client.execute(code)
-    engine, incarnation, report = await box.exit()
-    assert (engine, incarnation, report.pid) == (3, 1, kernel.pid)
-    assert (report.returncode, report.sentence) == (returncode, sentence)
-    assert report.self_inflicted is own
+async def test_ends_are_reported_with_their_verdicts(either):
+    kernels = await asyncio.gather(*(either.start(n) for n in range(len(ENDS))))
+    for kernel, end in zip(kernels, ENDS, strict=True):
+        (await either.answers(kernel)).execute(end[0])
+    found = {}
+    for _ in ENDS:
+        engine, incarnation, report = await either.exit()
+        assert (incarnation, report.pid) == (1, kernels[engine].pid)
+        code = ENDS[engine][0]
+        found[code] = (code, report.returncode, report.sentence, report.self_inflicted)
+    assert list(map(found.get, (end[0] for end in ENDS))) == ENDS
 
 
 async def test_traceback_of_a_crash_is_in_its_last_words(box):
@@ -198,32 +197,28 @@ async def test_shutdown_is_no_unexpected_exit(box, now):
     client.stop_channels()
 
 
-@pytest.mark.parametrize("plain", [False, True])
-async def test_polite_end_runs_exit_handlers(plain, box, plain_box, tmp_path):
-    box = plain_box if plain else box
-    kernel = await box.start()
-    client = await box.answers(kernel)
-    await box.run(client, f"import atexit; atexit.register(open, {str(tmp_path / 'it')!r}, 'w')")
-    await box.launcher.close(politely=True)
+async def test_polite_end_runs_exit_handlers(either, tmp_path):
+    kernel = await either.start()
+    client = await either.answers(kernel)
+    await either.run(client, f"import atexit; atexit.register(open, {str(tmp_path / 'it')!r}, 'w')")
+    await either.launcher.close(politely=True)
     assert (tmp_path / "it").exists()
-    assert box.exits.empty()
+    assert either.exits.empty()
 
 
-@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("now", [False, True])
-async def test_restart_keeps_addresses_and_key(plain, now, box, plain_box):
-    box = plain_box if plain else box
-    kernel = await box.start()
-    client = await box.answers(kernel)
-    await box.run(client, "x = 1")
+async def test_restart_keeps_addresses_and_key(either, now):
+    kernel = await either.start()
+    client = await either.answers(kernel)
+    await either.run(client, "x = 1")
     before = (kernel.pid, kernel.info)
     await kernel.restart(now=now)
-    await box.answers(kernel, client)
+    await either.answers(kernel, client)
     assert kernel.info == before[1]
     assert kernel.pid != before[0]
     assert kernel.incarnation == 2
-    assert (await box.run(client, "x"))["ename"] == "NameError"
-    assert box.exits.empty()
+    assert (await either.run(client, "x"))["ename"] == "NameError"
+    assert either.exits.empty()
 
 
 async def test_dead_kernel_is_restarted_and_lives(box):
@@ -239,27 +234,25 @@ async def test_dead_kernel_is_restarted_and_lives(box):
     assert (await box.exit())[1] == 2
 
 
-@pytest.mark.parametrize("plain", [False, True])
-async def test_interrupt_ends_a_cell_not_the_kernel(plain, box, plain_box):
-    box = plain_box if plain else box
-    kernel = await box.start()
-    client = await box.answers(kernel)
-    await box.run(client, "x = 5")
+async def test_interrupt_ends_a_cell_not_the_kernel(either):
+    kernel = await either.start()
+    client = await either.answers(kernel)
+    await either.run(client, "x = 5")
     code = "print('here', flush=True)\nwhile True: pass"
     client.execute(code, stop_on_error=False)
     await printed(client, "here")
     await kernel.interrupt()
     reply = await client.get_shell_msg(timeout=10)
     assert reply["content"]["ename"] == "KeyboardInterrupt"
-    assert await box.evaluate(client, "x") == "5"
+    assert await either.evaluate(client, "x") == "5"
 
 
-async def test_kernels_die_with_a_killed_agent(box, agent, wait_until):
+async def test_kernels_die_with_a_killed_agent(box, wait_until):
     kernels = [await box.start(0), await box.start(1, env={"PYTHONHASHSEED": "5"})]
     for kernel in kernels:
         await box.answers(kernel)
     assert [kernel.way for kernel in kernels] == ["fork", "exec"]
-    os.kill(agent.pid, signal.SIGKILL)
+    os.kill(box.agent.pid, signal.SIGKILL)
     wait_until(lambda: not any(psutil.pid_exists(kernel.pid) for kernel in kernels), 3)
     assert {(await box.exit())[0] for _ in kernels} == {0, 1}
 

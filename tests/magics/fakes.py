@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 from traitlets import Any, Bool, HasTraits
 
+from ipyviews.client.ledger import Ledger
 from ipyviews.client.results import AsyncResult
 from ipyviews.client.tasks import Task
 
 
 class FakeConnection:
+    failure = None
+
     def __init__(self):
-        self.changed = threading.Condition(threading.RLock())
-        self.listeners = []
+        self.ledger = Ledger()
         self.asked = []
-        self.failure = None
-
-    def listen(self, tasks, listener):
-        self.listeners.append(listener)
-
-    def mute(self, tasks, listener):
-        self.listeners.remove(listener)
 
     def request(self, name, **content):
         self.asked.append((name, content))
@@ -78,21 +72,24 @@ class FakeView(HasTraits):
         self.tasks = [
             Task(f"r.{next(self._numbers)}", "execute", engine, time.time()) for engine in engines
         ]
+        self.client.connection.ledger.enter(self.tasks)
         children = self.tasks[0] if isinstance(ids, int) else self.tasks
         result = AsyncResult(self.client, children, "%px", targets=targets)
         self._answer(self, self.tasks)
         return result
 
     def write(self, task, msg_type, **content):
-        task.written().add(msg_type, content)
-        for listener in list(self.client.connection.listeners):
-            listener(task, msg_type, content, {}, [], None)
+        message = SimpleNamespace(
+            msg_type=msg_type, ours={"engine": task.engine}, metadata={}, buffers=[]
+        )
+        self.client.connection.ledger.written(message, content, task)
 
     def prints(self, task, text, name="stdout"):
         self.write(task, "stream", name=name, text=text)
 
     def end(self, task, **content):
         message = SimpleNamespace(ours={"engine": task.engine}, buffers=[])
+        self.client.connection.ledger.leave([task])
         task.finish(message, {"status": "ok", "execution_count": 1, **content})
 
     def fail(self, task, ename="ZeroDivisionError", evalue="division by zero"):

@@ -10,7 +10,7 @@ from jupyter_client.session import Session, json_packer, json_unpacker
 from ipyviews.errors import ProtocolError
 from ipyviews.protocol import wire
 from ipyviews.protocol.wire import Wire
-from tests.protocol.test_wire import contents
+from tests.protocol.test_wire import LIBRARIES, contents
 
 KEY = b"0123456789abcdef"
 
@@ -83,7 +83,7 @@ def test_signatures_are_the_same_bytes_without_buffers(session):
     "content", [{}, {"text": "\udcff"}, {"text": "ü€\x00"}, {"big": 2**70}, {"deep": [[[[]]]]}]
 )
 def test_odd_contents_are_read_by_session(content, own, session, monkeypatch):
-    for library in (True, False):
+    for library in LIBRARIES.values():
         monkeypatch.setattr(wire, "HAS_ORJSON", library)
         frames = Wire(KEY, "controller", own=own).encode("x", f"{library}", content)
         assert received(session, frames)[1]["content"] == content

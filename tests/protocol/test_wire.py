@@ -25,9 +25,13 @@ sizes = st.sampled_from([0, 1, 65_535, 65_536, 65_537, 70_000])
 buffers = st.lists(st.binary(max_size=50) | sizes.map(bytes), max_size=4)
 
 
-@pytest.fixture(params=[True, False], ids=["orjson", "json"])
+#: With and, always, without the optional library.
+LIBRARIES = {"orjson": True, "json": False} if wire.HAS_ORJSON else {"json": False}
+
+
+@pytest.fixture(params=LIBRARIES.values(), ids=LIBRARIES)
 def either_json(request, monkeypatch):
-    """Run with and without the optional library."""
+    """Run with each of `LIBRARIES`."""
     monkeypatch.setattr(wire, "HAS_ORJSON", request.param)
 
 
