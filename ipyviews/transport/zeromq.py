@@ -130,10 +130,14 @@ class ZmqPort:
         self._look_pending = False
         socket, handler = self._socket, self._handler
         end = time.monotonic() + _TURN
-        while handler and not socket.closed and _readable(socket):
+        while handler and not socket.closed:
+            # Before asking for events, which takes a message out of its pipe: were the turn to end
+            # then, a disconnect could remove the pipe and leave a ROUTER readable and empty for ever.
             if time.monotonic() > end:
                 self._look_soon()
                 return
+            if not _readable(socket):
+                break
             try:
                 handler(self._receive())
             except Exception as error:  # noqa: BLE001 - whatever a handler does, the port reads on
