@@ -17,11 +17,11 @@ from ipyviews.transport.base import PeerGone
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipyviews.controller.channels import Channel
     from ipyviews.core.events import Event
-    from ipyviews.ids import ClientId
+    from ipyviews.ids import ClientId, TaskId
     from ipyviews.protocol.wire import Frame
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ BULK_BYTES = 1024 * 1024
 
 #: A client silent for this long [s] is sent a message, which fails when it is gone.
 PROBE_AFTER_S = 2.0
+
+#: Requests of one client that may be cancelled ahead of their arrival. [count]
+MOST_DOOMED = 1000
 
 
 @dataclass(slots=True)
@@ -91,6 +94,10 @@ class Client:
     heard: float
     credit: Credit = field(default_factory=Credit)
     folded: dict[str, Folded] = field(default_factory=dict)
+    #: The number of its newest request.
+    newest: int = 0
+    #: Tasks cancelled before their request came, by request: it travels on another channel.
+    doomed: dict[str, set[TaskId]] = field(default_factory=dict)
 
 
 class Clients:
@@ -106,6 +113,8 @@ class Clients:
         Takes events for the core.
     counters
         Counts for the status reply.
+    keep_work
+        Whether what a client had queued is still run after it left.
     """
 
     def __init__(
@@ -115,7 +124,10 @@ class Clients:
         clock: Callable[[], float],
         feed: Callable[[Event], object],
         counters: Counter[str],
+        *,
+        keep_work: bool = False,
     ) -> None:
+        self._keep_work = keep_work
         self._shell = shell
         self._control = control
         self._clock = clock
@@ -142,12 +154,33 @@ class Clients:
         log.info("client %s joined (%s, pid %s)", client, name, pid)
         self.on_count(len(self._clients))
 
+    def note_request(self, client: ClientId, request: str) -> set[TaskId]:
+        """Note a request that came, and return the tasks that were cancelled ahead of it."""
+        known = self._clients[client]
+        known.newest = max(known.newest, _number(request))
+        return known.doomed.pop(request, set())
+
+    def doom(self, client: ClientId, tasks: Iterable[TaskId]) -> int:
+        """Remember cancelled tasks whose request has not come; return how many those are."""
+        known = self._clients[client]
+        count = 0
+        for task in tasks:
+            request = task.rpartition(".")[0]
+            own = request.startswith(f"{client}-")
+            if own and _number(request) > known.newest and len(known.doomed) < MOST_DOOMED:
+                known.doomed.setdefault(request, set()).add(task)
+                count += 1
+        return count
+
     def leave(self, client: ClientId, why: str) -> None:
-        """End a session; nobody can come back for its results."""
-        if self._clients.pop(client, None) is None:
+        """End a session; what it has queued still runs only on a detached cluster."""
+        known = self._clients.pop(client, None)
+        if known is None:
             return
         log.info("client %s left: %s", client, why)
-        self._feed(ClientLeft(self._clock(), client, drop=True))
+        if known.credit.stalled:
+            self._feed(ClientResumed(self._clock(), client))
+        self._feed(ClientLeft(self._clock(), client, drop=not self._keep_work))
         self.on_count(len(self._clients))
 
     def heard(self, client: ClientId) -> bool:
@@ -271,3 +304,8 @@ class Clients:
             client.credit.stalled = True
             self._counters["clients_stalled"] += 1
             self._feed(ClientStalled(self._clock(), client.id))
+
+
+def _number(request: str) -> int:
+    number = request.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 19 else 0

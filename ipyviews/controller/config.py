@@ -28,6 +28,8 @@ class Config:
     #: True when kernels are the agent's children, False when they are the controller's.
     agent: bool
     version: str
+    #: True when the cluster outlives its clients, and so does what they have queued.
+    detached: bool = False
 
     def kernel(self, engine: int) -> str | None:
         """Return the kernelspec name for an engine; later ones take the last that was named."""
@@ -66,4 +68,5 @@ def _parse(folder: Path, value: dict[str, Any]) -> Config:
         cwd=None if cwd is None else str(cwd),
         agent=value.get("provisioner", "agent") == "agent",
         version=str(value["version"]),
+        detached=value.get("detached") is True,
     )

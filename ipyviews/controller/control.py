@@ -181,12 +181,14 @@ class Control:
         tasks = content.get("tasks")
         if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
             raise UsageError("cancel_request: `tasks` must be a list of task ids")
-        event = CancelRequested(self._loop.time(), client, tuple(map(TaskId, tasks)))
+        named = tuple(map(TaskId, dict.fromkeys(tasks)))
+        early = self._clients.doom(client, named)
+        event = CancelRequested(self._loop.time(), client, named)
         effects = self._performer.feed(event)
         interrupted = {effect.attempt.task for effect in effects if isinstance(effect, Interrupt)}
         ended = {effect.task for effect in effects if isinstance(effect, Reply)}
-        removed = len(ended.difference(interrupted).intersection(tasks))
-        done = len(set(tasks)) - removed - len(interrupted)
+        removed = early + len(ended.difference(interrupted).intersection(named))
+        done = len(named) - removed - len(interrupted)
         return {"removed": removed, "interrupted": len(interrupted), "done": done}
 
     def _interrupt(self, client: ClientId, content: Fields) -> Fields:

@@ -87,7 +87,12 @@ class Driver:
         performer, counters = self._performer, self.counters
         identity = f"ipyviews-{self.config.folder.name}".encode()
         self.clients = Clients(
-            self._shell, self._control_channel, self._loop.time, performer.feed, counters
+            self._shell,
+            self._control_channel,
+            self._loop.time,
+            performer.feed,
+            counters,
+            keep_work=self.config.detached,
         )
         self.links = Links(self._transport, identity, counters)
         self.gate = Gate(self._loop, self.clients, counters, performer.answered)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.performer import error_content
 from ipyviews.controller.submissions import parse_submission
-from ipyviews.core.events import TaskSubmitted
+from ipyviews.core.events import CancelRequested, TaskSubmitted
 from ipyviews.errors import IPyViewsError, UsageError
 from ipyviews.ids import RequestId, task_id
 
@@ -137,6 +137,7 @@ class Requests:
 
     def _submit(self, client: ClientId, request: RequestId, submission: Submission) -> None:
         choice = submission.choice
+        doomed = self._clients.note_request(client, request)
         for index in range(submission.tasks):
             task = task_id(request, index)
             pending = PendingTask(client, submission, index)
@@ -154,3 +155,5 @@ class Requests:
                 timeout_s=choice.timeout_s,
             )
             self._feed(event)
+        if doomed:
+            self._feed(CancelRequested(self._loop.time(), client, tuple(doomed)))

@@ -147,7 +147,7 @@ class Channel:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.dropped += 1
             return
-        msg_type = request.header["msg_type"]
+        msg_type = request.header.get("msg_type")
         if msg_type == "apply_request":
             if self._backlog.add(request):
                 self.on_call()
@@ -178,6 +178,8 @@ class Channel:
 
     def _refuse_replay(self, header: dict[str, Any]) -> None:
         sender, seq = header["session"], header["seq"]
+        if not isinstance(header["msg_id"], str):
+            raise frames.BadMessage("no msg_id")
         if self.name and header["to"] != self.name:
             raise frames.BadMessage("addressed to another")
         if type(seq) is not int or seq <= self._seen.get(sender, 0):

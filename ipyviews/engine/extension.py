@@ -36,7 +36,7 @@ class Extension:
         self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
         self._channel.start()
         # Registered after the kernel's own, so it runs before the kernel ends its zmq context.
-        atexit.register(self.close)
+        atexit.register(self._exit)
 
     def join(self, name: str) -> str:
         """Take a name, lift the iopub send limit, and report as JSON."""
@@ -54,7 +54,7 @@ class Extension:
 
     def close(self) -> None:
         """Undo everything."""
-        atexit.unregister(self.close)
+        atexit.unregister(self._exit)
         if os.getpid() != self._pid:
             return  # A forked child of a task: nothing here is its own.
         self._ignore_cells()
@@ -62,6 +62,10 @@ class Extension:
         self._channel.close()
         self._interrupts.uninstall()
         self._kernel.close()
+
+    def _exit(self) -> None:
+        self.close()
+        self._kernel.hasten_exit()
 
     def _cell_begins(self) -> None:
         # A subshell's cells are none of ours, and neither is a cell that a task runs.

@@ -209,11 +209,17 @@ def _run_folders() -> list[Path]:
     base = base_folder()
     try:
         _check_private(base)
-        folders = [path for path in base.iterdir() if _FOLDER_NAME.fullmatch(path.name)]
-        folders = [folder for folder in folders if stat.S_ISDIR(folder.lstat().st_mode)]
-        return sorted(folders, key=lambda folder: folder.stat().st_ctime)
+        found = [path for path in base.iterdir() if _FOLDER_NAME.fullmatch(path.name)]
     except (OSError, ClusterError):
         return []
+    ages = {}
+    for path in found:
+        # Others end while we look.
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                ages[path] = status.st_ctime
+    return sorted(ages, key=ages.__getitem__)
 
 
 def _is_settled(folder: Path) -> bool:

@@ -65,10 +65,10 @@ def test_balanced_calls_pass_a_bash_engine_by(mixed):
 
 
 def test_a_bash_engine_is_interrupted(mixed, wait_until):
-    result = mixed[2].execute("sleep 60", block=False)
-    wait_until(lambda: mixed.status()["engines"][2]["running"])
-    # It says not when it has begun; before that, it does not hear the signal.
-    wait_until(lambda: mixed.interrupt() == 0, 20)
+    result = mixed[2].execute("echo begun; sleep 60", silent=False, block=False)
+    # Before that the kernel does not hear the signal.
+    wait_until(lambda: "begun" in result.stdout)
+    assert mixed.interrupt() == 1
     assert result.wait(5)
     assert mixed.ids == [0, 1, 2]
 
@@ -111,15 +111,13 @@ def environment(tmp_path_factory):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("requirement", ["ipykernel", "ipykernel==6.29.5"])
 def test_an_engine_without_ipyviews_takes_calls_and_maps(
-    start, environment, interactive, requirement
+    start, environment, interactive, tmp_path, requirement
 ):
     python = environment(sys.executable, requirement)
     add_kernelspec("bare", python)
-    rc = start(2, kernel="bare")
-    missing = (
-        "import importlib.util as u; found = u.find_spec('ipyviews'), u.find_spec('cloudpickle')"
-    )
-    rc[:].execute(missing, block=True)
+    rc = start(2, kernel="bare", cwd=tmp_path)
+    look = "from importlib.util import find_spec as f; found = f('ipyviews'), f('cloudpickle')"
+    rc[:].execute(look, block=True)
     assert rc[:].pull("found", block=True) == [(None, None)] * 2
 
     rc[:].push({"factor": 3}, block=True)
@@ -137,13 +135,13 @@ def test_an_engine_without_ipyviews_takes_calls_and_maps(
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", OTHER_MINORS)
 def test_an_engine_of_another_python_refuses_a_lambda_and_takes_the_rest(
-    start, environment, version
+    start, environment, tmp_path, version
 ):
     interpreter = find_python(version)
     if interpreter is None:
         pytest.skip(f"no Python {version} here")
     add_kernelspec("other", environment(interpreter))
-    rc = start(2, kernel=[None, "other"])
+    rc = start(2, kernel=[None, "other"], cwd=tmp_path)
     with pytest.raises(ipyviews.UsageError, match=version.replace(".", r"\.")):
         rc[1].apply_sync(lambda: 1)
     import math

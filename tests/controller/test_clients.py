@@ -227,6 +227,18 @@ async def test_bye_ends_a_session_and_drops_what_waits(start):
     assert not world.kernels[0].running
 
 
+async def test_on_a_detached_cluster_queued_work_outlives_its_client(start):
+    world = await start(1, detached=True)
+    client = await world.client()
+    client.apply("stall", b"", b"", any=None)
+    await eventually(lambda: world.kernels[0].running)
+    assert (await client.ask("bye"))["status"] == "ok"
+    world.kernels[0].finish()
+    await eventually(lambda: world.kernels[0].running)
+    world.kernels[0].finish()
+    await eventually(lambda: len(world.driver._store) == 0)
+
+
 async def test_a_client_that_died_is_noticed(start, monkeypatch):
     world = await start(1)
     client, other = await world.client(), await world.client()

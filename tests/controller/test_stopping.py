@@ -31,6 +31,23 @@ async def test_cancelling_what_is_done_says_so(start):
     assert world.kernels[0].interrupts == []
 
 
+async def test_a_cancel_that_overtakes_its_request_still_stops_it(start):
+    world = await start(1)
+    client = await world.client()
+    request = f"{client.session}-1000"
+    answer = await client.ask("cancel", tasks=[f"{request}.1"])
+    assert answer == {"status": "ok", "removed": 1, "interrupted": 0, "done": 0}
+    client.send(
+        "shell",
+        "execute_request",
+        {"code": "pass", "silent": False, "stop_on_error": False},
+        metadata={"ipyviews": {"targets": [0, 0, 0]}},
+        msg_id=request,
+    )
+    verdicts = [(await client.reply(f"{request}.{i}")).ours["verdict"] for i in range(3)]
+    assert verdicts == ["replied", "cancelled", "replied"]
+
+
 async def test_nobody_cancels_another_client_s_task(start):
     world = await start(1)
     owner, other = await world.client(), await world.client()

@@ -12,15 +12,17 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import zmq
 
+from ipyviews.engine import names
 from ipyviews.launching import bootstrap
 from ipyviews.protocol import payload
 from ipyviews.protocol.wire import Message, Wire
 
 CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
+QUICK = ["--HistoryManager.enabled=False"]
 
 
 class Answer:
@@ -66,8 +68,7 @@ class KernelBox:
         )
         self.log = self._stack.enter_context((self.folder / "log").open("w+"))
         self.process = subprocess.Popen(
-            [python, "-m", "ipykernel_launcher", "-f", str(file)]
-            + ["--HistoryManager.enabled=False", *arguments],
+            [python, "-m", "ipykernel_launcher", "-f", file, *QUICK, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
@@ -88,7 +89,7 @@ class KernelBox:
         for channel in ("shell", "control", "iopub"):
             self.connect(channel, f"ipc://{self.folder}/k-{CHANNELS[channel]}")
 
-    def __enter__(self) -> KernelBox:
+    def __enter__(self) -> Self:
         self.wait_until_ready()
         return self
 
@@ -214,7 +215,7 @@ class KernelBox:
         self, function: Any, *args: Any, ours: Any = None, msg_id: str | None = None, **kwargs: Any
     ) -> str:
         packed = payload.pack_calls(function, [(args, kwargs)])
-        python = {"python": "cpython-%d.%d" % sys.version_info[:2]} if packed.by_value else {}
+        python = {"python": names.implementation()} if packed.by_value else {}
         return self.request(
             "apply",
             "apply_request",
@@ -247,6 +248,6 @@ class KernelBox:
 
 def interactive(source: str) -> dict[str, Any]:
     """Run source as if it were typed into a notebook; returns the namespace."""
-    names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(source, "<cell>", "exec"), names)
-    return names
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(source, "<cell>", "exec"), space)
+    return space

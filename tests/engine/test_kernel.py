@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 import numpy as np
 import pytest
 
-from ipyviews.engine import verbs
+from ipyviews.engine import names, verbs
 from tests.engine.kernelbox import KernelBox, interactive
 from tests.engine.travellers import CASES
 
@@ -345,7 +344,7 @@ def test_source_makes_an_engine_of_a_bare_kernel():
         box.execute(hide)
         before = box.execute("", user_expressions={"n": "sorted(globals())"})
         report = box.join(source=True)
-        assert report.python == "cpython-%d.%d" % sys.version_info[:2]
+        assert report.python == names.implementation()
         space = interactive("class A:\n def m(self): return 1\ndef f(a): return a, a.m()")
         returned, one = box.call(space["f"], space["A"]()).value
         assert (type(returned), one) == (space["A"], 1)
@@ -369,3 +368,9 @@ def test_source_replaces_an_installed_extension_of_another_version():
         box.join(source=True)
         assert box.call(interactive("f = lambda: 1")["f"]).value == 1
         assert box.shut_down() == 0
+
+
+@pytest.mark.parametrize("word", ["", "async "])
+def test_verbs_map_a_part(box, word):
+    function = interactive(f"{word}def f(x, y): return x + y")["f"]
+    assert box.call(verbs.map_items, function, [1, 2], [10, 20, 30]).value == [11, 22]

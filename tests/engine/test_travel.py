@@ -149,7 +149,7 @@ def test_module_that_is_missing_here_is_named_with_a_remedy():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(__import__("sys").modules, "lacking_module", module)
         packed = payload.pack_calls(function, [])
-    with pytest.raises(ModuleNotFoundError, match="'lacking_module'.*cannot be imported here"):
+    with pytest.raises(ModuleNotFoundError, match=r"'lacking_module'.*cannot be imported here"):
         names.loads(packed.function, engine_scope())
 
 
@@ -198,10 +198,9 @@ def test_each_calls_arguments_stand_alone():
     ("source", "args", "sentence"),
     [
         (
-            "import threading\ndef make():\n lock = threading.Lock()\n"
-            " def f(): return lock\n return f\nf = make()",
+            "import threading as t\ndef m(l):\n def f(): return l\n return f\nf = m(t.Lock())",
             (),
-            "closure variable 'lock' of f is a lock",
+            "closure variable 'l' of f is a lock",
         ),
         ("def f(x): pass", ([1, 2, threading.Lock()],), r"argument 'x'\[2\] is a lock"),
         ("def f(x): pass", ({"k": (threading.Lock(),)},), r"argument 'x'\['k'\]\[0\] is a lock"),
@@ -220,10 +219,9 @@ def test_each_calls_arguments_stand_alone():
             r"default value of 'x' of f.lock is a lock",
         ),
         (
-            "import threading\ndef make():\n lock = threading.Lock()\n def g(): lock\n"
-            " return g\ng = make()\ndef f(): g()",
+            "import threading as t\ndef m(l):\n def g(): l\n return g\ng = m(t.Lock())\ndef f(): g",
             (),
-            "closure variable 'lock' of g is a lock",
+            "closure variable 'l' of g is a lock",
         ),
     ],
 )

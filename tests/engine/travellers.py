@@ -1,4 +1,4 @@
-"""Functions that must arrive whole: each case is source typed into a notebook that defines ``f``."""
+"""Functions that must arrive whole: source as typed into a notebook, that defines ``f``."""
 
 from __future__ import annotations
 
@@ -234,7 +234,13 @@ CASES = [
     ),
     case(
         "a named tuple",
-        "from typing import NamedTuple\nclass P(NamedTuple):\n x: int\n y: int = 2\ndef f(): return P(1).y",
+        """
+        from typing import NamedTuple
+        class P(NamedTuple):
+            x: int
+            y: int = 2
+        def f(): return P(1).y
+        """,
         expected=2,
     ),
     case(
@@ -256,7 +262,15 @@ CASES = [
     ),
     case(
         "an own exception",
-        "class E(Exception):\n pass\ndef f():\n try:\n  raise E(3)\n except E as e:\n  return e.args",
+        """
+        class E(Exception):
+            pass
+        def f():
+            try:
+                raise E(3)
+            except E as e:
+                return e.args
+        """,
         expected=(3,),
     ),
     case(
@@ -274,7 +288,12 @@ CASES = [
     ),
     case(
         "a callable object",
-        "class Add:\n def __init__(self, n): self.n = n\n def __call__(self, x): return x + self.n\nf = Add(2)",
+        """
+        class Add:
+            def __init__(self, n): self.n = n
+            def __call__(self, x): return x + self.n
+        f = Add(2)
+        """,
         1,
         expected=3,
     ),
