@@ -31,6 +31,9 @@ PRIVATE: frozenset[str] = frozenset()
 #: How long printed text may wait for more of it [s]; ipykernel's own is 0.2.
 FLUSH_S = 0.05
 
+#: Longest wait for the control thread when the kernel ends [s].
+CONTROL_S = 5.0
+
 
 class Kernel:
     """The kernel this process is.
@@ -178,13 +181,16 @@ class Kernel:
         del self._kernel.iopub_thread.send_multipart
         del self._shell.ask_exit
 
-    def hasten_exit(self) -> None:
-        """Keep the control thread from flushing for 10 s once the iopub thread has stopped.
+    def end_control_thread(self) -> None:
+        """Let the control thread finish before the kernel closes the sockets it uses.
 
-        ipykernel stops the latter first: one polite shutdown in twenty waited for that.
+        It is still busy with the shutdown request. ipykernel stops the iopub thread first: of a
+        hundred polite shutdowns 16 then waited 10 s or more, and two ended in SIGABRT or SIGSEGV.
         """
-        for stream in self._streams:
-            stream.flush_timeout = FLUSH_S
+        thread = self._kernel.control_thread
+        if thread is not None and thread.is_alive():
+            thread.stop()
+            thread.join(CONTROL_S)
 
     def _publish_idle(self, request: Request) -> None:
         # In the iopub thread, where flush sends at once; its queue keeps the order.

@@ -65,7 +65,7 @@ class Extension:
 
     def _exit(self) -> None:
         self.close()
-        self._kernel.hasten_exit()
+        self._kernel.end_control_thread()
 
     def _cell_begins(self) -> None:
         # A subshell's cells are none of ours, and neither is a cell that a task runs.

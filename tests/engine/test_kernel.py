@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -301,6 +302,17 @@ def test_kernel_exits_cleanly_and_removes_its_socket():
         assert box.shut_down() == 0
         assert not (box.folder / "k-apply").exists()
         assert "Traceback" not in box.read_log()
+
+
+def test_many_kernels_end_at_once_without_a_crash_or_a_wait():
+    with contextlib.ExitStack() as stack:
+        boxes = [stack.enter_context(KernelBox("--ext=ipyviews.engine")) for _ in range(6)]
+        for box in boxes:
+            box.join()
+            box.request("control", "shutdown_request", {"restart": False})
+        deadline = time.monotonic() + 8
+        codes = [box.process.wait(max(0, deadline - time.monotonic())) for box in boxes]
+        assert codes == [0] * 6
 
 
 def test_exit_in_a_cell_still_ends_the_kernel():
