@@ -136,6 +136,8 @@ class Clients:
         self._clients: dict[ClientId, Client] = {}
         #: Called with the number of clients whenever it changes.
         self.on_count: Callable[[int], None] = lambda _n: None
+        #: Called with a client that has left.
+        self.on_left: Callable[[ClientId], None] = lambda _client: None
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -181,6 +183,7 @@ class Clients:
         if known.credit.stalled:
             self._feed(ClientResumed(self._clock(), client))
         self._feed(ClientLeft(self._clock(), client, drop=not self._keep_work))
+        self.on_left(client)
         self.on_count(len(self._clients))
 
     def heard(self, client: ClientId) -> bool:

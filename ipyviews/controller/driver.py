@@ -97,6 +97,7 @@ class Driver:
         self.links = Links(self._transport, identity, counters)
         self.gate = Gate(self._loop, self.clients, counters, performer.answered)
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
+        self.clients.on_left = self.fleet.tell_left
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
         performer.on_broken = self.end

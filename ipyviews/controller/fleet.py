@@ -16,7 +16,7 @@ from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
 from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost
 from ipyviews.errors import ClusterError, UsageError
-from ipyviews.ids import EngineId
+from ipyviews.ids import ClientId, EngineId
 from ipyviews.launching.kernels import KernelRequest
 
 if TYPE_CHECKING:
@@ -197,6 +197,13 @@ class Fleet:
                 self._feed(EngineExpected(self._loop.time(), engine.id))
             self._begin(engine, lambda engine: self._relaunch(engine, now=now))
         await asyncio.gather(*(engine.work for engine in engines if engine.work is not None))
+
+    def tell_left(self, client: ClientId) -> None:
+        """Tell engines that a client has left: what its functions brought may be replaced."""
+        for engine in self:
+            if engine.link is not None and engine.link.can_apply:
+                link, content = engine.link, {"client": client}
+                self._links.send(link, "apply", "client_left", link.new_id(), content)
 
     async def signal(self, ids: Sequence[int], number: int) -> None:
         """Send a signal to the processes of engines."""

@@ -54,6 +54,8 @@ class Channel:
         #: Run in the I/O thread when a call was queued, and to answer one that never runs.
         self.on_call: Callable[[], None] = lambda: None
         self.on_removed: Callable[[Request], None] = lambda _: None
+        #: Run in the I/O thread when a client has left.
+        self.on_client_left: Callable[[str], None] = lambda _: None
         self._key = kernel.key
         self._seq = 0
         self._seen: dict[str, int] = {}
@@ -157,6 +159,8 @@ class Channel:
         elif msg_type == "ping_request":
             content = {"status": "ok", "holds": self._backlog.holds(), "dropped": self.dropped}
             self.reply(request, "ping_reply", content, [])
+        elif msg_type == "client_left":
+            self.on_client_left(str(request.content.get("client")))
         else:
             self.dropped += 1
 

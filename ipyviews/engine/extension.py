@@ -32,6 +32,7 @@ class Extension:
         self._runner = Runner(self._kernel, self._backlog, self._interrupts, self._channel.reply)
         self._channel.on_call = self._runner.wake
         self._channel.on_removed = lambda request: self._runner.refuse(request, interrupted())
+        self._channel.on_client_left = self._runner.scope.let_go
         self._interrupts.poke = self._channel.poke
         self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
         self._channel.start()

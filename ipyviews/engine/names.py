@@ -47,6 +47,13 @@ class Scope:
     #: Who sends what is being unpickled now.
     client: str = ""
     injected: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    #: Clients that left: what they sent stays, for anybody to replace.
+    gone: set[str] = field(default_factory=set)
+
+    def let_go(self, client: str) -> None:
+        """Note that a client has left; from any thread."""
+        if any(owner == client for _, owner in list(self.injected.values())):
+            self.gone.add(client)
 
     def inject(self, name: str, value: Any) -> None:
         """Put a name there unless the user has one of his own.
@@ -60,7 +67,8 @@ class Scope:
         known, owner = self.injected.get(name, (_ABSENT, ""))
         if present is not _ABSENT and present is not known:
             return
-        if present is not _ABSENT and owner != self.client and not same_code(known, value):
+        is_rival = present is not _ABSENT and owner != self.client and owner not in self.gone
+        if is_rival and not same_code(known, value):
             raise NameClash(
                 f"'{name}' on this engine came with a function of client {owner}, and client "
                 f"{self.client} now sends another one: rename it, or let go of the old one with "

@@ -51,7 +51,7 @@ class Runner:
         self._backlog = backlog
         self._interrupts = interrupts
         self._reply = reply
-        self._scope = names.Scope(kernel.namespace)
+        self.scope = names.Scope(kernel.namespace)
         self._scheduled = False
         # Referred to, for the loop does not.
         self._async_task: asyncio.Task[None] | None = None
@@ -97,7 +97,7 @@ class Runner:
         self._kernel.begin(request)
         started = time.time()
         try:
-            outcome = perform(request, self._scope)
+            outcome = perform(request, self.scope)
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its answer
             outcome = self._failure(error)
         if isinstance(outcome, Pending):

@@ -131,8 +131,8 @@ class ZmqPort:
         socket, handler = self._socket, self._handler
         end = time.monotonic() + _TURN
         while handler and not socket.closed:
-            # Before asking for events, which takes a message out of its pipe: were the turn to end
-            # then, a disconnect could remove the pipe and leave a ROUTER readable and empty for ever.
+            # Before asking for events, which takes a message out of its pipe: were the turn to
+            # end then, a disconnect could leave a ROUTER readable and empty for ever.
             if time.monotonic() > end:
                 self._look_soon()
                 return

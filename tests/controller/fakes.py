@@ -76,6 +76,7 @@ class FakeKernel:
         #: Every request that came: (channel, type, msg_id).
         self.seen: list[tuple[str, str, str]] = []
         self.interrupts: list[str] = []
+        self.left: list[str] = []
         self.signals: list[int] = []
         self.on_exit: Any = None
         #: Replies to send late, by hand: of a former life, for example.
@@ -186,6 +187,8 @@ class FakeKernel:
                 self._add(Job("apply", message, word, text))
             case "ping_request":
                 self._reply(channel, message, "ping_reply", {"status": "ok", "holds": []})
+            case "client_left":
+                self.left.append(message.read()["client"])
             case "interrupt_request":
                 self._answer_interrupt(channel, message)
 

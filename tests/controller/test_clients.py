@@ -227,6 +227,13 @@ async def test_bye_ends_a_session_and_drops_what_waits(start):
     assert not world.kernels[0].running
 
 
+async def test_engines_are_told_that_a_client_left(start):
+    world = await start(2)
+    client = await world.client()
+    await client.ask("bye")
+    await eventually(lambda: [k.left for k in world.kernels.values()] == [[client.session]] * 2)
+
+
 async def test_on_a_detached_cluster_queued_work_outlives_its_client(start):
     world = await start(1, detached=True)
     client = await world.client()

@@ -90,7 +90,11 @@ class KernelBox:
             self.connect(channel, f"ipc://{self.folder}/k-{CHANNELS[channel]}")
 
     def __enter__(self) -> Self:
-        self.wait_until_ready()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

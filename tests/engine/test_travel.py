@@ -109,6 +109,14 @@ def test_other_code_of_another_client_is_a_clash_that_names_both():
     assert scope.names["g"]() == 1
 
 
+def test_what_a_client_that_left_had_sent_is_replaced():
+    scope = engine_scope()
+    call(interactive("def g(): return 1\ndef f(): return g()")["f"], scope=scope)
+    scope.let_go(scope.client)
+    scope.client = "b"
+    assert call(interactive("def g(): return 2\ndef f(): return g()")["f"], scope=scope) == 2
+
+
 @pytest.mark.parametrize(
     "helper",
     [
