@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    top = argparse.ArgumentParser(prog="ipyviews", description=__doc__.partition("\n")[0])
+    top = argparse.ArgumentParser(
+        prog="ipyviews", description="Start, stop, list and look at clusters."
+    )
     top.add_argument("--version", action="version", version=f"ipyviews {__version__}")
     commands = top.add_subparsers(required=True, metavar="command")
 
@@ -69,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--idle-limit",
-        type=float,
+        type=_seconds,
         metavar="SECONDS",
         help="end by itself after so long without a client",
     )
@@ -173,7 +175,20 @@ def _cell(value: Any) -> str:
 
 
 def _count(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError("at least one engine is needed")
+        raise argparse.ArgumentTypeError(f"say how many engines, 1 or more, not {text!r}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"say a number of seconds above 0, not {text!r}")
     return number

@@ -58,6 +58,11 @@ class Session:
         self._finalizer = weakref.finalize(self, connection.close)
 
     @property
+    def cluster_id(self) -> str:
+        """The id of the cluster, as ``ipyviews list`` shows it."""
+        return self.connection.address.cluster_id
+
+    @property
     def ids(self) -> list[int]:
         """Ids of the engines that can be used now, ascending."""
         self.connection.check()
@@ -76,9 +81,8 @@ class Session:
         return True
 
     def __repr__(self) -> str:
-        address = self.connection.address
         state = "closed" if self.connection.failure else f"{len(self)} engines"
-        return f"<{type(self).__name__} of cluster {address.cluster_id!r}: {state}>"
+        return f"<{type(self).__name__} of cluster {self.cluster_id!r}: {state}>"
 
     def close(self) -> None:
         """Close the connection; results that are not there yet fail. May be called again."""

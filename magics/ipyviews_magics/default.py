@@ -40,7 +40,7 @@ def _connect() -> Client:
 def _start() -> Client:
     client: Client = ipyviews.Cluster().start_and_connect_sync()
     print(
-        f"Started {_count(client)} on this machine, one per core "
+        f"Started {_count(client)}, one per core "
         "(another number: ipyviews.Cluster(n=4).start_and_connect_sync(activate=True))"
     )
     return client

@@ -65,7 +65,7 @@ class PxMagics:
         self.options = Options()
         #: What ``%pxresult`` shows.
         self.last_result: AsyncResult | None = None
-        self._view = view
+        self._find_view = view
         self._autopx = autopx
 
     def follow(self, view: View) -> None:
@@ -136,6 +136,10 @@ class PxMagics:
                 "of a LoadBalancedView each cell could meet another engine's namespace."
             )
         print(self._autopx.toggle(self.suffix))
+
+    def _view(self) -> AnyView:
+        with _as_usage_error():
+            return self._find_view()
 
     # -- running a cell -----------------------------------------------------------------------
 
@@ -217,10 +221,10 @@ class PxMagics:
 
 @contextmanager
 def _as_usage_error() -> Iterator[None]:
-    """Let IPython show wrong usage in one line: it does so for its own class."""
+    """Let IPython show in one line why a cell could not be sent: it does so for its own class."""
     try:
         yield
-    except errors.UsageError as error:
+    except (errors.UsageError, errors.NoEnginesRegistered, errors.ClusterError) as error:
         raise UsageError(str(error)) from None
 
 

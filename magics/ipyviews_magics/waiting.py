@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: How often the bar moves [s].
 STEP_S = 0.2
 
+#: Without a rate: engines end together more often than one after the other.
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} engines [{elapsed}]"
+
 
 def show_live(result: AsyncResult, *, and_errors: bool) -> None:
     """Show output under the running cell as it comes, also when later cells have run.
@@ -112,14 +115,14 @@ def is_bar_wanted(*, streams: bool) -> bool:
 def bar(total: int, elapsed_s: float) -> Iterator[Callable[[int], None]]:
     """Give a function that moves a bar: one display in a notebook, a line on a terminal."""
     if not _in_kernel():
-        with tqdm(total=total, unit="engine", leave=False) as line:
+        with tqdm(total=total, bar_format=BAR, leave=False) as line:
             yield lambda done: line.update(done - line.n) and None
         return
     started = time.monotonic() - elapsed_s
 
     def text(done: int) -> dict[str, str]:
         elapsed = time.monotonic() - started
-        return {"text/plain": tqdm.format_meter(done, total, elapsed, ncols=80, unit="engine")}
+        return {"text/plain": tqdm.format_meter(done, total, elapsed, ncols=80, bar_format=BAR)}
 
     handle = display(text(0), raw=True, display_id=True)
     yield lambda done: handle.update(text(done), raw=True)

@@ -43,7 +43,7 @@ def test_where_no_cluster_runs_one_is_started_and_kept(made, capsys):
     view = default.DefaultView()
     first = view()
     assert (first.targets, first.block) == ("all", True)
-    assert capsys.readouterr().out.startswith("Started 1 engine on this machine, one per core (")
+    assert capsys.readouterr().out.startswith("Started 1 engine, one per core (")
     assert view() is first
     assert capsys.readouterr().out == ""
     assert made.names == ["cluster"]
