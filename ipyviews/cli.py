@@ -122,7 +122,7 @@ def stop(options: argparse.Namespace) -> int:
         raise UsageError("say names or --all, not both.")
     chosen = list_clusters() if options.all else [find_cluster(one) for one in options.ids]
     if not options.all and not options.ids:
-        chosen = [find_cluster()]
+        chosen = [find_cluster(anybodys=True)]
     for file in chosen:
         end_cluster(file.folder, STOPPING_S)
         print(f"stopped {file.cluster_id!r}")
@@ -141,7 +141,7 @@ def show_list(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """List the engines of one cluster."""
-    with Client(find_cluster(options.id)) as client:
+    with Client(find_cluster(options.id, anybodys=True)) as client:
         rows = client.status()["engines"]
     columns = ["id", "state", "kernel", "implementation", "pid", "running", "queued"]
     show(rows, columns, options.output, "the cluster has no engines")

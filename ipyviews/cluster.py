@@ -90,9 +90,13 @@ class Cluster:
         if provisioner not in {"agent", "plain"}:
             raise UsageError(f'provisioner must be "agent" or "plain", not {provisioner!r}.')
         if cluster_id is not None and not _CLUSTER_ID.fullmatch(cluster_id):
-            raise UsageError(f"cluster_id {cluster_id!r} must be letters, digits, and any of _.-")
+            raise UsageError(
+                f"cluster_id {cluster_id[:80]!r} must be at most 64 letters, digits, and any of _.-"
+            )
         if idle_limit is not None and not detached:
             raise UsageError("idle_limit is for detached clusters; this one ends with its owner.")
+        if idle_limit is not None and not idle_limit > 0:
+            raise UsageError(f"idle_limit must be a number of seconds above 0, not {idle_limit!r}.")
         _check_count(n)
         self._kernel = kernel
         self._n = n

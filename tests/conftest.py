@@ -90,7 +90,7 @@ def cluster4(module_root: Path) -> Iterator[ipyviews.Cluster]:
     before = leaks.snapshot(module_root, detached=True)
     with pytest.MonkeyPatch.context() as patch:
         use_folders(patch, module_root)
-        cluster = ipyviews.Cluster(n=4)
+        cluster = ipyviews.Cluster(n=4, cluster_id="default")
         cluster.start_and_connect_sync().close()
         yield cluster
         cluster.stop_cluster_sync()

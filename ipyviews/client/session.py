@@ -149,8 +149,15 @@ class Session:
                 yield from result.tasks
 
     def _require(self, known: list[int]) -> None:
-        if not known:
-            raise NoEnginesRegistered
+        if known:
+            return
+        engines = self.connection.engines
+        if engines and all(info.get("state") == "lost" for info in engines.values()):
+            raise NoEnginesRegistered(
+                f"all engines of cluster {self.cluster_id!r} are gone: client.restart() brings "
+                "them back, without their variables"
+            )
+        raise NoEnginesRegistered
 
     def _check_engine(self, engine: Any, known: list[int]) -> None:
         if isinstance(engine, bool) or not isinstance(engine, int):

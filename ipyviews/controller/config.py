@@ -30,6 +30,8 @@ class Config:
     version: str
     #: True when the cluster outlives its clients, and so does what they have queued.
     detached: bool = False
+    #: Process id of the program an attached cluster belongs to.
+    owner: int | None = None
 
     def kernel(self, engine: int) -> str | None:
         """Return the kernelspec name for an engine; later ones take the last that was named."""
@@ -69,4 +71,5 @@ def _parse(folder: Path, value: dict[str, Any]) -> Config:
         agent=value.get("provisioner", "agent") == "agent",
         version=str(value["version"]),
         detached=value.get("detached") is True,
+        owner=None if value.get("owner") is None else int(value["owner"]),
     )

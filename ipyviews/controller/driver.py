@@ -128,6 +128,7 @@ class Driver:
                 "pid": pid,
                 "folder": str(self.config.folder),
                 "n": self.config.n,
+                "owner": self.config.owner,
             },
         }
 

@@ -62,6 +62,12 @@ class ClusterFile:
         """Process id of the controller."""
         return int(self.info["ipyviews"]["pid"])
 
+    @property
+    def owner(self) -> int | None:
+        """Process id of the program an attached cluster belongs to; None for a detached one."""
+        owner = self.info["ipyviews"].get("owner")
+        return None if owner is None else int(owner)
+
 
 def base_folder() -> Path:
     """Name the folder that holds this user's run folders; it need not exist."""
@@ -148,14 +154,31 @@ def list_clusters() -> list[ClusterFile]:
     return found
 
 
-def find_cluster(which: str | os.PathLike[str] | None = None) -> ClusterFile:
+def open_clusters() -> list[ClusterFile]:
+    """Return the running clusters that this process may take without naming them.
+
+    Those are its own, the newest last; else the one named "default"; else the detached ones and
+    those whose owner is gone. What another living process started for itself is not among them.
+    """
+    running = list_clusters()
+    own = [file for file in running if file.owner == os.getpid()]
+    default = [file for file in running if file.cluster_id == "default"]
+    free = [file for file in running if file.owner is None or not _is_alive(file.owner)]
+    return own[-1:] or default or free
+
+
+def find_cluster(
+    which: str | os.PathLike[str] | None = None, *, anybodys: bool = False
+) -> ClusterFile:
     """Find one running cluster.
 
     Parameters
     ----------
     which
         A cluster id; or the path of a cluster file or run folder (a path object, or a text with a
-        slash in it); or None for the cluster named "default", else the only one running.
+        slash in it); or None for the one of `open_clusters`.
+    anybodys
+        Whether None may also mean the only cluster there is, if another process owns it.
 
     Raises
     ------
@@ -167,18 +190,35 @@ def find_cluster(which: str | os.PathLike[str] | None = None) -> ClusterFile:
     if which is not None and (not isinstance(which, str) or "/" in which):
         return _running_at(Path(which).absolute())
     running = list_clusters()
-    names = ", ".join(sorted(file.cluster_id for file in running))
-    for file in running:
-        if file.cluster_id == (which or "default"):
-            return file
-    if which:
-        there = f"running: {names}" if running else _HOW_TO_START
+    if which is not None:
+        for file in running:
+            if file.cluster_id == which:
+                return file
+        there = f"running: {_names(running)}" if running else _HOW_TO_START
         raise ClusterError(f"no cluster named {which!r} is running; {there}.")
-    if not running:
-        raise ClusterError(f"no cluster is running; {_HOW_TO_START}.")
-    if len(running) > 1:
-        raise ClusterError(f"several clusters are running; say which as cluster_id: {names}.")
-    return running[0]
+    found = open_clusters() or (running if anybodys else [])
+    if len(found) > 1:
+        raise ClusterError(
+            f"several clusters are running; say which as cluster_id: {_names(found)}."
+        )
+    if not found:
+        others = f" (other programs have {_names(running)}: name it to join)" if running else ""
+        raise ClusterError(f"no cluster is running{others}; {_HOW_TO_START}.")
+    return found[0]
+
+
+def _names(files: list[ClusterFile]) -> str:
+    return ", ".join(sorted(file.cluster_id for file in files))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def sweep() -> list[Path]:

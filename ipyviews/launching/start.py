@@ -189,7 +189,10 @@ def start_agent(
     rundir.sweep()
     names = {file.cluster_id for file in rundir.list_clusters()}
     if config.cluster_id in names:
-        raise ClusterError(f"a cluster named {config.cluster_id!r} is running already.")
+        raise ClusterError(
+            f"a cluster named {config.cluster_id!r} is running already; stop it, or give this one "
+            "another cluster id."
+        )
     folder = rundir.create_folder()
     process = _launch(folder, config, detached=detached)
     try:
@@ -243,6 +246,7 @@ def _launch(folder: Path, config: ClusterConfig, *, detached: bool) -> AgentProc
     settings = dataclasses.asdict(config) | {
         "cluster_id": config.cluster_id or folder.name,
         "detached": detached,
+        "owner": None if detached else os.getpid(),
         "version": __version__,
     }
     lock = rundir.take_lock(folder, wait=True)

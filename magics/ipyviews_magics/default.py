@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ipyviews
-from ipyviews.launching.rundir import list_clusters
+from ipyviews.launching.rundir import open_clusters
 
 if TYPE_CHECKING:
     from ipyviews import Client, DirectView
 
 
 class DefaultView:
-    """All engines of the running cluster; a local cluster is started where none runs."""
+    """All engines of the running cluster; a local cluster is started where none is for us."""
 
     def __init__(self) -> None:
         self._view: DirectView | None = None
@@ -26,14 +26,14 @@ class DefaultView:
             When several clusters run and none is named "default", or none can be started.
         """
         if self._view is None or self._view.client.connection.failure is not None:
-            client = _connect() if list_clusters() else _start()
+            client = _connect() if open_clusters() else _start()
             self._view = client.direct_view("all", block=True)
         return self._view
 
 
 def _connect() -> Client:
     client = ipyviews.Client()
-    print(f"Connected to {_count(client)} of the running cluster.")
+    print(f"Connected to {_count(client)} of the running cluster {client.cluster_id!r}.")
     return client
 
 

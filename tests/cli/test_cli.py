@@ -90,7 +90,10 @@ def test_a_started_cluster_is_listed_used_by_others_and_stopped(run_root):
     )
     again = ipyviews_command("start", "-n", "1", "--cluster-id", "mine")
     assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == "ipyviews: a cluster named 'mine' is running already.\n"
+    assert again.stderr == (
+        "ipyviews: a cluster named 'mine' is running already; stop it, or give this one another "
+        "cluster id.\n"
+    )
 
     (row,) = json.loads(ipyviews_command("list", "-o", "json").stdout)
     assert (row["id"], row["engines"]) == ("mine", 2)

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,11 @@ def make_cluster():
     """Make a run folder with a cluster file, locked unless `dead`; unlocks at the end."""
     locks = []
 
-    def make(cluster_id, *, dead=False):
+    def make(cluster_id, *, dead=False, owner=None):
         folder = rundir.create_folder()
         if not dead:
             locks.append(rundir.take_lock(folder, wait=True))
-        info = {"cluster_id": cluster_id, "folder": str(folder), "n": 4, "pid": 1}
+        info = {"cluster_id": cluster_id, "folder": str(folder), "n": 4, "pid": 1, "owner": owner}
         rundir.write_private(folder / "cluster.json", json.dumps({"key": "k", "ipyviews": info}))
         return folder
 
@@ -136,6 +138,28 @@ def test_without_a_name_the_only_one_is_found(make_cluster):
     folder = make_cluster("a")
     found = rundir.find_cluster()
     assert (found.folder, found.n, found.path) == (folder, 4, folder / "cluster.json")
+
+
+def test_without_a_name_one_s_own_newest_goes_before_the_default(make_cluster):
+    make_cluster("default")
+    make_cluster("old", owner=os.getpid())
+    make_cluster("new", owner=os.getpid())
+    assert rundir.find_cluster().cluster_id == "new"
+
+
+def test_another_program_s_own_cluster_must_be_named(make_cluster):
+    make_cluster("theirs", owner=os.getppid())
+    with pytest.raises(ClusterError, match=r"no cluster is running \(other programs have theirs"):
+        rundir.find_cluster()
+    assert rundir.find_cluster("theirs").cluster_id == "theirs"
+    assert rundir.find_cluster(anybodys=True).cluster_id == "theirs"
+
+
+def test_a_cluster_whose_owner_is_gone_is_free(make_cluster):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    make_cluster("orphan", owner=gone.pid)
+    assert rundir.find_cluster().cluster_id == "orphan"
 
 
 def test_several_without_a_default_are_named(make_cluster):

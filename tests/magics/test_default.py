@@ -7,6 +7,8 @@ from tests.magics.fakes import FakeClient
 
 
 class Client(FakeClient):
+    cluster_id = "mine"
+
     def __len__(self):
         return len(self.ids)
 
@@ -28,7 +30,7 @@ def made(monkeypatch):
             made.names.append("cluster")
             return Client([0])
 
-    monkeypatch.setattr(default, "list_clusters", lambda: made.running)
+    monkeypatch.setattr(default, "open_clusters", lambda: made.running)
     monkeypatch.setattr(default.ipyviews, "Client", connect)
     monkeypatch.setattr(default.ipyviews, "Cluster", Cluster)
     return made
@@ -53,7 +55,7 @@ def test_a_cluster_that_runs_is_used(made, capsys):
     made.running.append("a cluster")
     default.DefaultView()()
     assert made.names == ["client"]
-    assert capsys.readouterr().out == "Connected to 2 engines of the running cluster.\n"
+    assert capsys.readouterr().out == "Connected to 2 engines of the running cluster 'mine'.\n"
 
 
 def test_after_the_connection_is_lost_there_is_a_new_one(made):

@@ -11,6 +11,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import ipyviews
+
 pytestmark = pytest.mark.kernels
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -56,13 +58,19 @@ def test_the_first_px_cell_starts_a_local_cluster_and_says_so_in_one_line(run_ro
     assert "Started" not in printed(second)
 
 
-def test_the_first_px_cell_connects_to_a_cluster_that_runs(cluster4):
+def test_the_first_px_cell_connects_to_the_default_cluster(cluster4):
     _, cell = run("%load_ext ipyviews", "%%px -t 1\nprint('hello')\n")
     assert printed(cell).splitlines() == [
-        "Connected to 4 engines of the running cluster.",
+        "Connected to 4 engines of the running cluster 'default'.",
         "[stdout:1] ",
         "hello",
     ]
+
+
+def test_the_first_px_cell_leaves_another_program_s_own_cluster_alone(run_root):
+    with ipyviews.Cluster(n=1, cluster_id="theirs"):
+        _, cell = run("%load_ext ipyviews", "%%px -t 0\nprint('hello')\n")
+    assert printed(cell).startswith("Started ")
 
 
 def test_the_idioms_work(run_root):

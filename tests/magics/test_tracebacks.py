@@ -33,6 +33,15 @@ def test_other_errors_are_shown_as_ever(shell, capsys):
     assert "Cell In[1], line 1" in capsys.readouterr().out
 
 
+def test_an_error_of_ours_shows_the_user_s_frames_only(shell, capsys):
+    show_folded(shell)
+    shell.run_cell("import ipyviews\nipyviews.Cluster(n=-1)")
+    written = capsys.readouterr().out
+    assert "Cell In[1], line 2" in written
+    assert "UsageError" in written
+    assert "cluster.py" not in written
+
+
 def test_a_handler_that_is_there_stays(shell):
     seen = []
 
