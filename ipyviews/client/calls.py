@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     Call = tuple[tuple[Any, ...], dict[str, Any]]
 
-#: One request of a load-balanced map carries at most this many calls [count], [bytes].
-MOST_CALLS = 1000
+#: One request of a load-balanced map carries at most this many calls [count], [bytes]: what the
+#: controller takes in at once is what other clients wait for.
+MOST_CALLS = 100
 MOST_BYTES = 4 * 1024 * 1024
 
 #: How much larger than the one before a request may be: item sizes are only known afterwards.

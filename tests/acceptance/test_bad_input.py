@@ -15,13 +15,6 @@ pytestmark = pytest.mark.kernels
 AT_ONCE_S = 1.0
 
 
-@pytest.fixture(autouse=True)
-def at_once():
-    started = time.monotonic()
-    yield
-    assert time.monotonic() - started < 15
-
-
 @pytest.fixture
 def works(rc):
     """Check at the end that the next call works."""
