@@ -127,6 +127,8 @@ class KernelBox:
             self.reply(asked, 30)
             with contextlib.suppress(TimeoutError):
                 self.wait(lambda asked=asked: self.is_idle(asked), 0.2)
+                # Connected now: later it would look like a descriptor a test has left open.
+                self.reply(self.request("control", "kernel_info_request", {}), 30)
                 return
         raise TimeoutError(self.read_log())
 
