@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from statistics import quantiles
 
@@ -12,7 +13,6 @@ import ipyviews
 pytestmark = pytest.mark.kernels
 
 CALLS = 1000
-#: How much slower the slowest hundredth may get.
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def slowdown(client, trouble):
 
 
 @pytest.mark.heavy
-def test_trouble_of_one_client_leaves_the_other_right(rc, cluster4, script, record_property):
-    timed_calls(rc, 50)
-    # How much slower is told, not asserted: it depends on what else the machine does.
-    record_property("p99 ratio", slowdown(rc, lambda: script(TROUBLE, cluster4.cluster_file)))
+def test_trouble_of_one_client_leaves_the_other_right(rc, cluster4, script):
+    ratio = slowdown(rc, lambda: script(TROUBLE, cluster4.cluster_file))
+    # How much slower is not asserted: it depends on what else the machine does.
+    sys.stdout.write(f"99th percentile: {ratio:.1f} times that of an idle cluster\n")
 
 
 def test_a_failing_cell_aborts_nothing_of_the_other_client(rc, other):
