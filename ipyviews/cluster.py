@@ -5,29 +5,47 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import os
-import re
+import json
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from ipyviews.errors import ClusterError, UsageError
+from ipyviews.enginesets import EngineSet, EngineVerbs, new_name
+from ipyviews.errors import NotRunning, UsageError
+from ipyviews.launching import options, rundir
+from ipyviews.launching.options import absolute, check_count, count_cores
 from ipyviews.launching.rundir import ClusterFile, find_cluster
 from ipyviews.launching.start import AgentProcess, ClusterConfig, end_cluster, start_agent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import os
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from ipyviews.client.client import Client
+    from ipyviews.client.session import Session
 
     T = TypeVar("T")
 
-_CLUSTER_ID = re.compile(r"[\w.-]{1,64}")
 #: Longest end of a cluster [s]; then it is killed.
 _STOP_TIMEOUT = 10.0
 
+log = logging.getLogger(__name__)
 
-class Cluster:
+
+class Controller(NamedTuple):
+    """The controller of a running cluster."""
+
+    pid: int | None
+    folder: Path
+
+    @property
+    def state(self) -> str:
+        """Whether it lives: ``running`` or ``after``."""
+        return "running" if rundir.is_running(self.folder) else "after"
+
+
+class Cluster(EngineVerbs):
     """A local cluster: start it, connect to it, stop it.
 
     As a context manager it gives a connected client and stops the cluster at the end. Every verb is
@@ -53,10 +71,32 @@ class Cluster:
         How long the controller, and then the engines, may take to be ready [s].
     detached
         False to end with this process, True to go on until it is stopped or idle.
+    shutdown_atexit
+        False means `detached`.
     idle_limit
         How long a detached cluster lives without a client [s]; None for ever.
     grace
         How long an attached cluster waits for another client once this process is gone [s].
+    profile, profile_dir
+        A name, or a folder that is called after it, by which ``Client(profile=…)`` finds it too.
+    cluster_file
+        Where `write_cluster_file` writes, at the start too; None or "" for nowhere: the
+        controller keeps the connection file in its own folder.
+    scheme
+        How an engine is chosen for a load-balanced call: ``leastload``, ``lru``, ``plainrandom``,
+        ``twobin``, ``weighted`` or ``pure``; None for the first.
+    prefetch
+        Most calls in flight on one engine [count]; 0 for what suits the calls. `hwm` is its name
+        in ipyparallel.
+    keep_results
+        Whether the controller keeps what calls are sent and return, so that they can be asked for
+        later and sent again.
+    history_file
+        Where records of tasks are written too, an SQLite file; None for memory only.
+    others
+        ``delay, send_engines_connection_env, controller_location, load_profile, log_level`` are
+        accepted and change nothing; ``engines``, ``controller`` and their launcher classes may be
+        "local", ``controller_ip`` this host, ``controller_args`` empty.
 
     Raises
     ------
@@ -65,9 +105,9 @@ class Cluster:
 
     Examples
     --------
-    >>> with Cluster(n=4) as rc:  # doctest: +SKIP
-    ...     rc[:].apply_sync(os.getpid)
-    [2041, 2042, 2043, 2044]
+    >>> with Cluster(n=2) as rc:
+    ...     rc[:].apply_sync(lambda: 6 * 7)
+    [42, 42]
     """
 
     def __init__(
@@ -81,80 +121,163 @@ class Cluster:
         provisioner: str = "agent",
         engine_timeout: float = 60.0,
         detached: bool = False,
+        shutdown_atexit: bool = True,
         idle_limit: float | None = None,
         grace: float = 5.0,
-        **unknown: Any,
+        profile: str | None = None,
+        profile_dir: str | os.PathLike[str] | None = None,
+        cluster_file: str | os.PathLike[str] | None = None,
+        scheme: str | None = None,
+        prefetch: int = 0,
+        hwm: int | None = None,
+        keep_results: bool = False,
+        history_file: str | os.PathLike[str] | None = None,
+        **others: Any,
     ) -> None:
-        for option in unknown:
-            raise TypeError(f"Cluster has no option {option!r}; see help(ipyviews.Cluster).")
-        if provisioner not in {"agent", "plain"}:
-            raise UsageError(f'provisioner must be "agent" or "plain", not {provisioner!r}.')
-        if cluster_id is not None and not _CLUSTER_ID.fullmatch(cluster_id):
-            raise UsageError(
-                f"cluster_id {cluster_id[:80]!r} must be at most 64 letters, digits, and any of _.-"
-            )
-        if idle_limit is not None and not detached:
-            raise UsageError("idle_limit is for detached clusters; this one ends with its owner.")
-        if idle_limit is not None and not idle_limit > 0:
-            raise UsageError(f"idle_limit must be a number of seconds above 0, not {idle_limit!r}.")
-        _check_count(n)
+        super().__init__()
+        detached = detached or not shutdown_atexit
+        options.check_others(others)
+        options.check_names(provisioner, cluster_id)
+        options.check_lifetime(idle_limit, detached=detached)
+        check_count(n)
+        #: Engines [count]; None for one per core, or one per name in `kernel`.
+        self.n = n
+        #: Its name, by which ``Client(cluster_id=…)`` finds it.
+        self.cluster_id = cluster_id or new_name()
+        folder_name = "" if profile_dir is None else Path(profile_dir).name
+        #: Its other name, by which ``Client(profile=…)`` finds it.
+        self.profile = profile or folder_name.removeprefix("profile_") or "default"
         self._kernel = kernel
-        self._n = n
         self._env = {str(name): str(value) for name, value in (env or {}).items()}
-        self._cwd = None if cwd is None else str(Path(cwd).absolute())
-        self._cluster_id = cluster_id
+        self._cwd = absolute(cwd)
         self._provisioner = provisioner
         self._timeout = engine_timeout
         self._detached = detached
         self._idle_limit = idle_limit
         self._grace = grace
+        self._file = None if not cluster_file else Path(cluster_file).absolute()
+        self._records: dict[str, Any] = {
+            "scheme": options.check_scheme(scheme),
+            "prefetch": options.check_prefetch(prefetch if hwm is None else hwm),
+            "keep_results": bool(keep_results),
+            "history_file": absolute(history_file),
+        }
         self._agent: AgentProcess | None = None
         self._folder: Path | None = None
         self._state = "before"
         self._client: Client | None = None
 
+    # -- what it is ------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        parts = [f"cluster_id={self.cluster_id!r}", f"profile={self.profile!r}"]
+        if self._state != "before":
+            parts.append(f"controller=<{self._state}>")
+        if self.engines:
+            parts.append(f"engine_sets={list(self.engines)}")
+        return f"<{type(self).__name__}({', '.join(parts)})>"
+
+    @property
+    def controller(self) -> Controller | None:
+        """The controller; None when the cluster is not running."""
+        if self._folder is None:
+            return None
+        pid = None if self._agent is None else self._agent.controller_pid
+        return Controller(pid, self._folder)
+
+    @property
+    def connection_file(self) -> Path:
+        """The connection file of the running cluster.
+
+        Raises `NotRunning`, a `ClusterError`, if it does not run.
+        """
+        if self._folder is None:
+            raise NotRunning("this cluster is not running; call start_cluster_sync() first.")
+        return self._folder / "cluster.json"
+
+    @property
+    def cluster_file(self) -> Path:
+        """The file that was asked for, else the `connection_file`."""
+        return self._file or self.connection_file
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the cluster, so that another program can take hold of it."""
+        folder = None if self._folder is None else str(self._folder)
+        return {
+            "class": "ipyviews.Cluster",
+            "cluster": {"cluster_id": self.cluster_id, "profile": self.profile, "n": self.n},
+            "controller": None if folder is None else {"folder": folder},
+            "engines": {"sets": {one.id: one.engines for one in self.engines.values()}},
+        }
+
     @classmethod
-    def from_file(cls, which: str | os.PathLike[str] | ClusterFile | None = None) -> Self:
+    def from_dict(cls, description: Mapping[str, Any]) -> Self:
+        """Take hold of a cluster that `to_dict` described; a dead one is as one not started."""
+        try:
+            cluster = cls(**description["cluster"], detached=True)
+            controller = description.get("controller") or {}
+            sets = dict((description.get("engines") or {}).get("sets") or {})
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UsageError("that is not what Cluster.to_dict() returns.") from None
+        folder = Path(controller["folder"]) if "folder" in controller else None
+        if folder is not None and rundir.is_running(folder):
+            cluster._folder, cluster._state = folder, "running"
+            cluster.engines = {name: EngineSet(name, engines) for name, engines in sets.items()}
+        elif folder is not None:
+            log.warning("cluster %s is not running any more", cluster.cluster_id)
+        return cluster
+
+    @classmethod
+    def from_file(
+        cls,
+        cluster_file: str | os.PathLike[str] | ClusterFile | None = None,
+        *,
+        profile: str | None = None,
+        profile_dir: str | os.PathLike[str] | None = None,
+        cluster_id: str = "",
+    ) -> Self:
         """Take hold of a running cluster, which somebody else may have started.
 
         Parameters
         ----------
-        which
+        cluster_file
             Its name, its file or folder, or None for the default one; see `Client`.
+        profile, profile_dir, cluster_id
+            Its names, instead of a file.
 
         Raises
         ------
         ClusterError, UsageError
-            If there is no such cluster.
+            If there is no such cluster; also a FileNotFoundError.
         """
-        file = which if isinstance(which, ClusterFile) else find_cluster(which)
-        cluster = cls(file.n, cluster_id=file.cluster_id, detached=True)
-        cluster._folder = file.folder
-        cluster._state = "running"
+        if isinstance(cluster_file, ClusterFile):
+            file = cluster_file
+        elif (description := _description(cluster_file)) is not None:
+            return cls.from_dict(description)
+        else:
+            name = Path(profile_dir).name.removeprefix("profile_") if profile_dir else None
+            file = find_cluster(cluster_file or cluster_id or None, profile=profile or name)
+        cluster = cls(file.n, cluster_id=file.cluster_id, profile=file.profile, detached=True)
+        cluster._folder, cluster._state = file.folder, "running"
+        cluster.engines = {file.cluster_id: EngineSet(file.cluster_id, None)}
         return cluster
 
-    def __repr__(self) -> str:
-        name = self._cluster_id or (self._folder.name if self._folder else None)
-        n = "" if self._n is None else f", n={self._n}"
-        return f"<{type(self).__name__}(cluster_id={name!r}, controller=<{self._state}>{n})>"
+    def write_cluster_file(self) -> None:
+        """Write what `to_dict` says to the file that was asked for, if any."""
+        if self._file is not None:
+            rundir.write_private(self._file, json.dumps(self.to_dict()))
 
-    @property
-    def cluster_id(self) -> str | None:
-        """Its name; None before a start without a given one."""
-        return self._cluster_id or (self._folder.name if self._folder else None)
-
-    @property
-    def cluster_file(self) -> Path:
-        """The connection file of the running cluster.
-
-        Raises
-        ------
-        ClusterError
-            If it is not running.
-        """
+    def update_cluster_file(self) -> None:
+        """Write the file again; without a running cluster remove it."""
         if self._folder is None:
-            raise ClusterError("this cluster is not running; call start_cluster_sync() first.")
-        return self._folder / "cluster.json"
+            self.remove_cluster_file()
+        else:
+            self.write_cluster_file()
+
+    def remove_cluster_file(self) -> None:
+        """Remove the file that was asked for, if any."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
 
     # -- blocking --------------------------------------------------------------------------------
 
@@ -175,20 +298,38 @@ class Cluster:
         ClusterError
             If it could not be started, with the last lines of its log.
         """
+        config = self._config(self.n if n is None else n)
+        self._start_agent(config)
+        self.n = config.n
+        first = new_name()
+        self.engines[first] = EngineSet(first, list(range(config.n)))
+        self.update_cluster_file()
+        return self
+
+    def start_controller_sync(self) -> None:
+        """Start the controller alone; see `start_engines_sync`.
+
+        Raises
+        ------
+        RuntimeError, UsageError, ClusterError
+            As `start_cluster_sync`.
+        """
+        self._start_agent(self._config(0))
+        self.update_cluster_file()
+
+    def _start_agent(self, config: ClusterConfig) -> None:
         if self._state == "running":
             raise RuntimeError(f"{self!r} is running already; make another Cluster.")
-        config = self._config(self._n if n is None else n)
         self._agent = start_agent(
             config, detached=self._detached, timeout=self._timeout, meanwhile=_client_class
         )
-        self._n, self._folder, self._state = config.n, self._agent.folder, "running"
+        self._folder, self._state = self._agent.folder, "running"
         if not self._detached:
             atexit.register(self.stop_cluster_sync)
-        return self
 
     def connect_client_sync(self, **options: Any) -> Client:
         """Connect a new client; `options` are those of `Client`."""
-        return _client_class()(self.cluster_file, cluster=self, **options)
+        return _client_class()(self.connection_file, cluster=self, **options)
 
     def start_and_connect_sync(self, n: int | None = None, activate: bool = False) -> Client:
         """Start the cluster, wait for all engines and return a client.
@@ -210,7 +351,7 @@ class Cluster:
         client = None
         try:
             client = self.connect_client_sync()
-            client.wait_for_engines(self._n, timeout=self._timeout)
+            client.wait_for_engines(self.n, timeout=self._timeout, interactive=False)
             if activate:
                 client.activate()
         except BaseException:
@@ -227,10 +368,29 @@ class Cluster:
         if folder is None:
             return
         self._agent, self._folder, self._state = None, None, "after"
+        self.engines.clear()
+        self.update_cluster_file()
         if agent is not None:
             agent.stop(_STOP_TIMEOUT)
         else:
             end_cluster(folder, _STOP_TIMEOUT)
+
+    def stop_controller_sync(self) -> None:
+        """End the controller, and with it all engines."""
+        self.stop_cluster_sync()
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[Session]:
+        from ipyviews.client.connection import Connection  # noqa: PLC0415 - see _client_class
+        from ipyviews.client.session import Session  # noqa: PLC0415
+
+        connection = Connection(self.connection_file, timeout=self._timeout)
+        connection.wait_ready()
+        session = Session(connection)
+        try:
+            yield session
+        finally:
+            session.close()
 
     def __enter__(self) -> Client:
         self._client = self.start_and_connect_sync()
@@ -254,6 +414,14 @@ class Cluster:
     async def start_cluster(self, n: int | None = None) -> Self:
         """Start controller and engines; see `start_cluster_sync`."""
         return await self._start(lambda: self.start_cluster_sync(n))
+
+    async def start_controller(self) -> None:
+        """Start the controller alone; see `start_controller_sync`."""
+        await self._start(self.start_controller_sync)
+
+    async def stop_controller(self) -> None:
+        """End the controller; see `stop_controller_sync`."""
+        await asyncio.to_thread(self.stop_controller_sync)
 
     async def connect_client(self, **options: Any) -> Client:
         """Connect a new client; see `connect_client_sync`."""
@@ -294,20 +462,22 @@ class Cluster:
         kernel = self._kernel
         names: list[str | None] = [kernel] if isinstance(kernel, str) else list(kernel or [])
         if n is None:
-            n = len(names) if names and not isinstance(kernel, str) else _count_cores()
-        _check_count(n)
-        if len(names) > 1 and len(names) != n:
+            n = len(names) if names and not isinstance(kernel, str) else count_cores()
+        check_count(n)
+        if n and len(names) > 1 and len(names) != n:
             raise UsageError(f"{len(names)} kernels were named for {n} engines; name one for each.")
-        _check_kernels(names)
+        options.check_kernels(names)
         return ClusterConfig(
             n=n,
-            cluster_id=self._cluster_id,
-            kernels=names * n if len(names) == 1 else names,
+            cluster_id=self.cluster_id,
+            profile=self.profile,
+            kernels=names * max(1, n) if len(names) == 1 else names,
             env=self._env,
             cwd=self._cwd,
             provisioner=self._provisioner,
             grace=self._grace,
             idle_limit=self._idle_limit,
+            **self._records,
         )
 
 
@@ -318,24 +488,10 @@ def _client_class() -> type[Client]:
     return Client
 
 
-def _check_count(n: object) -> None:
-    if n is not None and (not isinstance(n, int) or n < 0):
-        raise UsageError(f"n must be a number of engines, not {n!r}.")
-
-
-def _check_kernels(names: Sequence[str | None]) -> None:
-    """Raise `UsageError`, which lists the known ones, if a kernel name is unknown."""
-    if any(names):
-        # Loads jupyter_client, which a cluster of plain engines does not need in this process.
-        from ipyviews.launching.kernels import EngineSpecs  # noqa: PLC0415
-
-        specs = EngineSpecs()
-        for name in {name for name in names if name is not None}:
-            specs.get_kernel_spec(name)
-
-
-def _count_cores() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _description(path: Any) -> dict[str, Any] | None:
+    """Read a file that `Cluster.write_cluster_file` wrote; None for anything else."""
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "cluster" in content:
+            return content
+    return None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipyviews import AsyncMapResult, Client, LoadBalancedView
-    from ipyviews.client.tasks import Metadata
+    from ipyviews.client.metadata import Metadata
 
 ENGINES = 4
 

@@ -5,19 +5,26 @@
     IPyViewsError                     (also known as KernelError, IPythonError)
     ├── UsageError                    you called us wrongly (also a ValueError)
     ├── RemoteError                   your code raised on an engine; .ename .evalue .traceback
-    ├── CompositeError                several failures (also an ExceptionGroup)
-    ├── AlreadyDisplayedError         the failure was shown while its output streamed
+    │   ├── CompositeError            several failures (also an ExceptionGroup)
+    │   └── AlreadyDisplayedError     the failure was shown while its output streamed
     ├── TaskError                     the task could not be run to an end
     │   ├── EngineError               its engine died
     │   ├── TaskAborted               cancelled, or an earlier cell failed
     │   ├── TaskTimeout               waited too long in the queue
-    │   └── UnmetDependency
-    │       └── ImpossibleDependency
+    │   ├── TaskRejectError           (of the seeds; not raised)
+    │   └── UnmetDependency           what it needs is not there on this engine
+    │       └── ImpossibleDependency  what it needs can never be there
+    │           ├── InvalidDependency nobody knows the task it needs
+    │           └── DependencyTimeout (of the seeds; not raised, see TaskTimeout)
     ├── NoEnginesRegistered           there is no engine to run it
     ├── TooManyPending                more is unsent than the client may hold
     ├── ClusterError                  no cluster, or the connection to it is lost
     │   ├── ControllerLost            the controller died
-    │   └── VersionMismatch           client and controller do not fit together
+    │   ├── VersionMismatch           client and controller do not fit together
+    │   └── LauncherError             a process of the cluster could not be started or stopped
+    │       ├── NotRunning            it does not run
+    │       ├── ProcessStateError     it is not in the state that this needs
+    │       └── UnknownStatus         its state cannot be told
     └── ProtocolError                 a peer sent what it must not
 
 A wait that ends without a result raises the builtin `TimeoutError`.
@@ -25,15 +32,19 @@ A wait that ends without a result raises the builtin `TimeoutError`.
 
 from __future__ import annotations
 
-import re
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+import traceback as tracebacks
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from ipyviews import folding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Self
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_NOTE = "On the engine:\n"
+
+Results = TypeVar("Results", bound="Mapping[Any, Any] | Iterable[Any]")
 
 
 class IPyViewsError(Exception):
@@ -90,10 +101,15 @@ class RemoteError(IPyViewsError):
         self.evalue = evalue
         self.traceback = list(lines or ())
         self.engine_info = dict(engine_info or {})
-        if self.traceback:
-            # Outside IPython this is where people see the engine's lines.
-            text = _COLOURS.sub("", "\n".join(self.traceback))
-            self.add_note(f"On the engine:\n{text}")
+        self.tell(self.traceback)
+
+    def tell(self, lines: Iterable[str]) -> None:
+        """Set what plain Python shows of the engine's lines, below the error's own text."""
+        kept = [note for note in getattr(self, "__notes__", ()) if not note.startswith(_NOTE)]
+        if text := folding.plain("\n".join(lines)):
+            kept.append(_NOTE + text)
+        if kept or hasattr(self, "__notes__"):
+            self.__notes__ = kept
 
     @property
     def engine(self) -> int | None:
@@ -106,7 +122,7 @@ class RemoteError(IPyViewsError):
         return self.engine_info.get("task")
 
     def __str__(self) -> str:
-        return f"{_label(self)} {self.ename}: {self.evalue}"
+        return f"{folding.label_of(self)} {self.ename}: {self.evalue}"
 
     def __repr__(self) -> str:
         where = "" if self.engine is None else self.engine
@@ -114,7 +130,7 @@ class RemoteError(IPyViewsError):
 
     def render_traceback(self) -> list[str]:
         """Return the engine's traceback as lines, the first of which names the engine."""
-        return [_label(self), *_lines(self)]
+        return [folding.label_of(self), *folding.lines_of(self)]
 
     def print_traceback(self, excid: int | None = None) -> None:  # noqa: ARG002 - as CompositeError
         """Print the engine's traceback."""
@@ -125,8 +141,10 @@ class RemoteError(IPyViewsError):
         return self.render_traceback()
 
 
-class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
-    """Several calls or cells failed; each failure is in ``exceptions``.
+class CompositeError(RemoteError, ExceptionGroup[Exception]):
+    """Several calls or cells failed; each failure is in ``failures``.
+
+    Shown, equal failures are one, and all together take one screen; nothing of them is lost.
 
     Parameters
     ----------
@@ -168,8 +186,24 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
         failures: Iterable[Exception | Sequence[Any]],  # noqa: ARG002 - taken by __new__
         total: int | None = None,
     ) -> None:
-        super().__init__(message, self.exceptions)
+        ExceptionGroup.__init__(self, message, self.exceptions)
+        self.describe("CompositeError", message, None, None)
         self.total = total
+        shown = folding.share(folding.fold(self.exceptions), self.tb_limit)
+        for error in self.exceptions:
+            if isinstance(error, RemoteError):
+                error.tell(shown.get(id(error), ()))
+
+    @property
+    def failures(self) -> list[Any]:
+        """All failures, in the order of the tasks; each has its whole ``traceback``."""
+        return list(self.exceptions)
+
+    @property
+    def engines(self) -> list[int]:
+        """The engines that something failed on, in that order."""
+        found = (getattr(error, "engine", None) for error in self.exceptions)
+        return list(dict.fromkeys(engine for engine in found if engine is not None))
 
     @property
     def msg(self) -> str:
@@ -180,7 +214,12 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
     def elist(self) -> list[tuple[str, str, list[str], dict[str, Any]]]:
         """The failures as ``(ename, evalue, traceback, engine_info)``."""
         return [
-            (_name(error), _text(error), _lines(error), getattr(error, "engine_info", {}))
+            (
+                folding.name_of(error),
+                folding.text_of(error),
+                folding.lines_of(error),
+                getattr(error, "engine_info", {}),
+            )
             for error in self.exceptions
         ]
 
@@ -189,26 +228,19 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
         return CompositeError(self.message, excs, self.total)
 
     def __str__(self) -> str:
-        groups = _fold(self.exceptions)
-        lines = [self.message]
-        lines += [
-            f"{group.label}{_name(group.first)}: {_text(group.first)}{group.often(self.total)}"
-            for group in groups[: self.tb_limit]
-        ]
-        if hidden := sum(len(group.members) for group in groups[self.tb_limit :]):
-            lines.append(f".... {hidden} more exceptions ...")
-        return "\n".join(lines)
+        groups = folding.fold(self.exceptions)
+        return "\n".join([self.message, *folding.summarize(groups, self.tb_limit, self.total)])
 
     def __repr__(self) -> str:
         return f"CompositeError({len(self.exceptions)})"
 
     def render_traceback(self, excid: int | None = None) -> list[str]:
-        """Return the engines' tracebacks as lines, equal failures once.
+        """Return the engines' tracebacks as lines: equal failures once, at most one screen.
 
         Parameters
         ----------
         excid
-            Position of the only failure wanted, from 0; all if None.
+            Position of the only failure wanted, whole, from 0; all if None.
 
         Raises
         ------
@@ -217,14 +249,8 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
         """
         if excid is not None:
             error = self._at(excid)
-            return [f"{_label(error)}:", *_lines(error), ""]
-        groups = _fold(self.exceptions)
-        lines: list[str] = []
-        for group in groups[: self.tb_limit]:
-            lines += [f"{group.label}:{group.often(self.total)}", *_lines(group.first), ""]
-        if hidden := sum(len(group.members) for group in groups[self.tb_limit :]):
-            lines.append(f"... {hidden} more exceptions ...")
-        return lines
+            return [f"{folding.label_of(error)}:", *folding.lines_of(error), ""]
+        return folding.render(folding.fold(self.exceptions), self.tb_limit, self.total)
 
     def print_traceback(self, excid: int | None = None) -> None:
         """Print the engines' tracebacks; see `render_traceback`."""
@@ -232,7 +258,15 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
 
     def raise_exception(self, excid: int = 0) -> NoReturn:
         """Raise the failure at a position, from 0."""
-        raise self._at(excid)
+        error = self._at(excid)
+        if isinstance(error, RemoteError):
+            error.tell(error.traceback)
+        try:
+            raise error  # noqa: TRY301 - here its traceback begins
+        except Exception:
+            # It is not a failure of handling the group, and no frame of ours made it.
+            error.__context__ = error.__traceback__ = None
+            raise
 
     def _at(self, excid: int) -> Exception:
         try:
@@ -244,11 +278,13 @@ class CompositeError(IPyViewsError, ExceptionGroup[Exception]):
         return [*self.render_traceback(), str(self)]
 
 
-class AlreadyDisplayedError(IPyViewsError):
+class AlreadyDisplayedError(RemoteError):
     """The failure was shown while its output streamed; says only how many there were."""
 
     def __init__(self, original_error: Exception) -> None:
-        super().__init__(original_error)
+        Exception.__init__(self, original_error)
+        name, text = folding.name_of(original_error), folding.text_of(original_error)
+        self.describe(name, text, None, getattr(original_error, "engine_info", None))
         #: What was shown.
         self.original_error = original_error
 
@@ -260,7 +296,11 @@ class AlreadyDisplayedError(IPyViewsError):
     def __str__(self) -> str:
         return f"{self.n} error{'s' if self.n != 1 else ''}"
 
-    def _render_traceback_(self) -> list[str]:
+    def __repr__(self) -> str:
+        return f"<AlreadyDisplayedError: {self}>"
+
+    def render_traceback(self) -> list[str]:
+        """Return the one line there is to say."""
         return [str(self)]
 
 
@@ -282,6 +322,27 @@ class TaskError(IPyViewsError):
         self.engine = engine
         self.task = task
 
+    @property
+    def ename(self) -> str:
+        """The name of the type; this and what follows as `RemoteError` has it."""
+        return type(self).__name__
+
+    @property
+    def evalue(self) -> str:
+        """The sentence."""
+        return str(self)
+
+    @property
+    def traceback(self) -> list[str]:
+        """Empty: no code of yours raised it."""
+        return []
+
+    @property
+    def engine_info(self) -> dict[str, Any]:
+        """``engine_id`` and ``task``, as far as known."""
+        known = {"engine_id": self.engine, "task": self.task}
+        return {name: value for name, value in known.items() if value is not None}
+
 
 class EngineError(TaskError):
     """An engine died; the sentence names engine, task and signal or exit code."""
@@ -295,12 +356,24 @@ class TaskTimeout(TaskError):
     """The task waited longer in the queue than it was allowed to."""
 
 
+class TaskRejectError(TaskError):
+    """Part of the tree of IPython.parallel: kept for ``except`` clauses, not raised here."""
+
+
 class UnmetDependency(TaskError):
     """What the task needs is not there on this engine."""
 
 
 class ImpossibleDependency(UnmetDependency):
     """What the task needs can never be there."""
+
+
+class DependencyTimeout(ImpossibleDependency):
+    """Part of ipyparallel's tree: kept for ``except`` clauses; see `TaskTimeout`."""
+
+
+class InvalidDependency(ImpossibleDependency):
+    """What the task needs is not a task that anybody knows, or the task itself."""
 
 
 class NoEnginesRegistered(IPyViewsError):
@@ -330,6 +403,22 @@ class VersionMismatch(ClusterError):
     """Client and controller do not fit together."""
 
 
+class LauncherError(ClusterError):
+    """A process of the cluster could not be started or stopped."""
+
+
+class NotRunning(LauncherError):
+    """The cluster does not run; the sentence says how to start it."""
+
+
+class ProcessStateError(LauncherError):
+    """A process is not in the state that this needs: started already, or ended."""
+
+
+class UnknownStatus(LauncherError):
+    """The state of a process cannot be told."""
+
+
 class ProtocolError(IPyViewsError):
     """A peer sent what it must not; never carries the payload."""
 
@@ -339,76 +428,64 @@ KernelError = IPyViewsError
 IPythonError = IPyViewsError
 
 
-class _Group(NamedTuple):
-    """Failures that are told as one."""
+def collect_exceptions(rdict_or_list: Results, method: str = "unspecified") -> Results:
+    """Raise the failures among results as one error.
 
-    members: list[Exception]
+    Parameters
+    ----------
+    rdict_or_list
+        Results as ``get(return_exceptions=True)`` or ``get_dict`` give them.
+    method
+        What ran, for people.
 
-    @property
-    def first(self) -> Exception:
-        return self.members[0]
+    Returns
+    -------
+    dict or list
+        What was passed, when nothing in it failed.
 
-    @property
-    def engines(self) -> list[int]:
-        found = (getattr(error, "engine", None) for error in self.members)
-        return sorted({engine for engine in found if engine is not None})
-
-    @property
-    def label(self) -> str:
-        if len(self.members) == 1 or not self.engines:
-            return _label(self.first)
-        return f"[{_ranges(self.engines)}{_method(self.first)}]"
-
-    def often(self, total: int | None) -> str:
-        """Say how many they are; nothing for one."""
-        times, engines = len(self.members), len(self.engines)
-        if times == 1:
-            return ""
-        repeated = "" if times == engines else f"{times} times"
-        of = "" if total is None else f" of {total}"
-        where = f"on {engines}{of} engine{'s' if (total or engines) != 1 else ''}"
-        return f" ({', '.join(filter(None, (repeated, where if engines else '')))})"
-
-
-def _fold(errors: Iterable[Exception]) -> list[_Group]:
-    """Put equal failures together, in the order of their first."""
-    groups: dict[tuple[str, str, str], _Group] = {}
-    for error in errors:
-        key = (_name(error), _text(error), _method(error))
-        groups.setdefault(key, _Group([])).members.append(error)
-    return list(groups.values())
+    Raises
+    ------
+    CompositeError
+        Also of one failure; those inside a `CompositeError` are taken out of it.
+    """
+    results = rdict_or_list.values() if isinstance(rdict_or_list, dict) else rdict_or_list
+    failures: list[Exception] = []
+    for result in results:
+        if isinstance(result, CompositeError):
+            failures += result.exceptions
+        elif isinstance(result, RemoteError | TaskError):
+            failures.append(result)
+    if failures:
+        raise CompositeError(f"one or more exceptions raised in: {method}", failures)
+    return rdict_or_list
 
 
-def _ranges(numbers: list[int]) -> str:
-    """Write sorted numbers short: ``0-2,7``."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1] = [runs[-1][0], number]
-        else:
-            runs.append([number])
-    return ",".join("-".join(map(str, run)) for run in runs)
+def wrap_exception(engine_info: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Describe the exception being handled, as the content of an error message.
+
+    Raises
+    ------
+    UsageError
+        Outside an ``except`` block.
+    """
+    error = sys.exception()
+    if error is None:
+        raise UsageError("wrap_exception() tells of the exception being handled: call it in except")
+    text = "".join(tracebacks.format_exception(error))
+    return {
+        "status": "error",
+        "ename": type(error).__name__,
+        "evalue": str(error),
+        "traceback": text.splitlines(),
+        "engine_info": dict(engine_info or {}),
+    }
 
 
-def _label(error: Exception) -> str:
-    engine = getattr(error, "engine", None)
-    return "[Engine Exception]" if engine is None else f"[{engine}{_method(error)}]"
-
-
-def _method(error: Exception) -> str:
-    method = getattr(error, "engine_info", {}).get("method")
-    return f":{method}" if method else ""
-
-
-def _name(error: Exception) -> str:
-    return error.ename if isinstance(error, RemoteError) else type(error).__name__
-
-
-def _text(error: Exception) -> str:
-    return error.evalue if isinstance(error, RemoteError) else str(error)
-
-
-def _lines(error: Exception) -> list[str]:
-    """Return the engine's traceback, or the error itself if there is none."""
-    lines = error.traceback if isinstance(error, RemoteError) else []
-    return lines or [f"{_name(error)}: {_text(error)}"]
+def unwrap_exception(content: Mapping[str, Any]) -> RemoteError:
+    """Return the error that the content of an error message tells of, without raising it."""
+    return RemoteError(
+        str(content["ename"]),
+        str(content["evalue"]),
+        content.get("traceback"),
+        content.get("engine_info"),
+    )

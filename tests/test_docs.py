@@ -19,7 +19,7 @@ from ipyviews.core.effects import Verdict
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs/design.md").read_text(encoding="utf-8")
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -41,7 +41,8 @@ def test_the_layers_are_those_that_are_checked():
     layers = re.search(r"^layers = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)[1]
     checked = re.findall(r"(?:ipyviews\.|ipyviews_)(\w+)", layers)
     drawing = DESIGN.split("## Layers")[1].split("```")[1]
-    names = [m for line in drawing.splitlines() for m in re.findall(r"[._](\w+)", line[:34])]
+    rooms = [line.split("  ")[0] for line in drawing.splitlines()]
+    names = [name for room in rooms for name in re.findall(r"[._](\w+)", room)]
     assert [name for name in names if name != "demo"] == checked
 
 
@@ -66,6 +67,15 @@ def test_python_in_the_readme_is_python():
     assert examples
     for example in examples:
         ast.parse(example)
+
+
+def test_the_reference_has_every_public_name():
+    pages = "\n".join(path.read_text() for path in (ROOT / "docs/reference").glob("*.md"))
+    documented = set(re.findall(r"^\.\. auto\w+:: (\w+)$", pages, re.MULTILINE))
+    # Texts, modules and second names of the same thing have no entry of their own.
+    names = {name for name in ipyviews.__all__ if callable(getattr(ipyviews, name))}
+    aliases = {name for name in names if getattr(ipyviews, name).__name__ != name}
+    assert names - aliases - {"load_ipython_extension"} <= documented
 
 
 def test_errors_named_in_the_readme_exist():

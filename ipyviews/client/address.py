@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.errors import ClusterError, UsageError, VersionMismatch
+from ipyviews.launching.rundir import NoFile
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class Address:
     pid: int
     #: Where this was read, for sentences.
     origin: str
+    profile: str = "default"
+    #: How the controller chooses engines.
+    scheme: str = "leastload"
 
 
 def read_address(source: Source) -> Address:
@@ -98,7 +102,7 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(
+        raise NoFile(
             f"The connection file {path} cannot be read ({error.strerror}): give the path of the "
             "cluster.json of a running cluster; `ipyviews list` shows them."
         ) from None
@@ -121,6 +125,8 @@ def _address(content: Mapping[str, Any], origin: str) -> Address:
         version=str(ours["version"]),
         pid=int(ours["pid"]),
         origin=origin,
+        profile=str(ours.get("profile") or "default"),
+        scheme=str(ours.get("scheme") or "leastload"),
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
-from ipyviews.client import control
+from ipyviews.client import control, options, waits
 from ipyviews.client.connection import Connection
-from ipyviews.client.factory import ViewFactory
-from ipyviews.launching.rundir import find_cluster
+from ipyviews.client.legacy import LegacyNames
+from ipyviews.client.recordverbs import AsyncRecordVerbs
+from ipyviews.client.waiting import limit_s
 
 if TYPE_CHECKING:
     import os
@@ -16,20 +17,21 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ipyviews.client.session import Targets
+    from ipyviews.client.table import EngineTable
     from ipyviews.launching.rundir import ClusterFile
     from ipyviews.transport.base import Transport
 
 
-class AsyncClient(ViewFactory):
+class AsyncClient(AsyncRecordVerbs, LegacyNames):
     """A connection to a running cluster that never blocks the loop.
 
     Calls of its views return results that are awaited; too many unanswered ones raise
-    `TooManyPending`. What asks the controller is a coroutine.
+    `TooManyPending`. What asks the controller is a coroutine; its ``block`` means nothing.
 
     Parameters
     ----------
-    connection_info, cluster_id, timeout, cluster, transport
-        As for `Client`. The connection is ready inside ``async with``.
+    connection_info
+        As for `Client`, and so are all others. The connection is ready inside ``async with``.
 
     Examples
     --------
@@ -44,19 +46,34 @@ class AsyncClient(ViewFactory):
         self,
         connection_info: str | os.PathLike[str] | Mapping[str, Any] | ClusterFile | None = None,
         *,
-        cluster_id: str | None = None,
+        url_file: str | os.PathLike[str] | None = None,
+        profile: str | None = None,
+        profile_dir: str | os.PathLike[str] | None = None,
+        ipython_dir: str | os.PathLike[str] | None = None,
+        context: Any = None,
+        debug: bool = False,
         timeout: float = 10.0,
+        cluster_id: str | None = None,
         cluster: Any = None,
         transport: Callable[[Any], Transport] | None = None,
+        **session_kwargs: Any,
     ) -> None:
-        source = find_cluster(cluster_id) if connection_info is None else connection_info
-        super().__init__(Connection(source, timeout=timeout, blocks=False, transport=transport))
+        del ipython_dir, context
+        options.check_options(session_kwargs)
+        named = options.name_of_profile(profile, profile_dir)
+        old_name = url_file or session_kwargs.get("url_or_file")
+        # No patience: waiting for a cluster that is starting would block the loop.
+        source = options.find_source(connection_info, old_name, cluster_id, named, 0.0)
+        super().__init__(
+            Connection(source, timeout=timeout, blocks=False, transport=transport, debug=debug)
+        )
         self.cluster = cluster
+        self.profile = named or self.connection.address.profile
 
     async def connect(self) -> Self:
         """Wait until the controller has answered; see `Client` for the errors."""
         try:
-            await asyncio.wrap_future(self.connection.ready)
+            await self.connection.ready
         except BaseException:
             await self.aclose()
             raise
@@ -79,7 +96,16 @@ class AsyncClient(ViewFactory):
 
     async def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:  # noqa: ASYNC109
         """Wait for results; see `Client.wait`."""
-        return await asyncio.to_thread(control.wait, self, jobs, timeout)
+        return await waits.Jobs(self, jobs).awaited(limit_s(timeout))
+
+    async def wait_interactive(
+        self,
+        jobs: Any = None,
+        interval: float = 1.0,
+        timeout: float | None = -1.0,  # noqa: ASYNC109 - the name is the seeds'
+    ) -> None:
+        """Wait for results with a progress bar; see `Client.wait_interactive`."""
+        await waits.awaited_interactive(self, jobs, interval, limit_s(timeout))
 
     async def wait_for_engines(
         self,
@@ -88,44 +114,58 @@ class AsyncClient(ViewFactory):
         timeout: float | None = 60.0,  # noqa: ASYNC109 - the name is the seeds'
     ) -> None:
         """Wait until `n` engines can be used; see `Client.wait_for_engines`."""
-        await asyncio.to_thread(control.wait_for_engines, self, n, timeout)
+        await waits.engines_ready(self, n, timeout)
 
-    def get_result(self, job: Any = None) -> Any:
-        """Return the result of an earlier call, to be awaited; see `Client.get_result`."""
-        return control.find_result(self, job)
-
-    async def abort(self, jobs: Any = None) -> None:
+    async def abort(
+        self, jobs: Any = None, targets: Targets = None, block: bool | None = None
+    ) -> None:
         """Stop tasks; see `Client.abort`."""
-        await asyncio.to_thread(control.cancel, self, jobs)
+        del block
+        await control.abort(self, jobs, targets)
+
+    cancel = abort
 
     async def status(self) -> dict[str, Any]:
         """Return what the controller knows of engines and clients."""
-        return await asyncio.to_thread(control.status, self)
-
-    async def queue_status(self, targets: Targets = "all") -> dict[Any, Any]:
-        """Return how many tasks run and wait on each engine; see `Client.queue_status`."""
-        return await asyncio.to_thread(control.queue_status, self, targets)
+        return await control.status(self)
 
     async def interrupt(self, targets: Targets = None) -> int:
         """Interrupt what this client runs on the engines; see `Client.interrupt`."""
-        return await asyncio.to_thread(control.interrupt, self, targets)
+        return await control.interrupt(self, targets)
 
-    async def send_signal(self, sig: int | str, targets: Targets = None) -> None:
+    async def send_signal(
+        self, sig: int | str, targets: Targets = None, block: bool | None = None
+    ) -> None:
         """Send a signal to the processes of engines; see `Client.send_signal`."""
-        await asyncio.to_thread(control.send_signal, self, sig, targets)
+        del block
+        await control.send_signal(self, sig, targets)
+
+    async def table(self) -> EngineTable:
+        """Return the engines as a table; see `Client.table`."""
+        return await control.table(self)
+
+    async def clear(self, targets: Targets = None, block: bool | None = None) -> None:
+        """Empty the namespaces of engines; see `Client.clear`."""
+        del block
+        await control.clear(self, targets)
 
     async def start_engines(self, n: int = 1, kernel: str | None = None) -> list[int]:
         """Start more engines; see `Client.start_engines`."""
-        return await asyncio.to_thread(control.start, self, n, kernel)
+        return await control.start(self, n, kernel)
 
     async def restart(self, targets: Targets = "all", *, now: bool = False) -> None:
         """Restart engines; see `Client.restart`."""
-        await asyncio.to_thread(control.restart, self, targets, now=now)
+        await control.restart(self, targets, now=now)
 
     async def shutdown(
-        self, targets: Targets = "all", restart: bool = False, hub: bool = False
+        self,
+        targets: Targets = "all",
+        restart: bool = False,
+        hub: bool = False,
+        block: bool | None = None,
     ) -> None:
         """Stop engines, or the whole cluster; see `Client.shutdown`."""
-        await asyncio.to_thread(control.shutdown, self, targets, restart_them=restart, hub=hub)
+        del block
+        await control.shutdown(self, targets, restart_them=restart, hub=hub)
         if hub:
             await self.aclose()

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
+from math import ceil, inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import CFloat, Integer
+from traitlets import Any as AnyTrait
+from traitlets import Integer, validate
 
 from ipyviews.client.base import View
-from ipyviews.client.calls import call_balanced, function_name, run_balanced
+from ipyviews.client.calls import (
+    call_balanced,
+    check_any_engine,
+    check_callable,
+    function_name,
+    run_balanced,
+)
+from ipyviews.client.dependencies import as_dependency, dependent
 from ipyviews.client.maps import AsyncMapResult
-from ipyviews.client.partition import chunks
+from ipyviews.client.partition import NoSequences, chunks, cut
+from ipyviews.client.session import WrongType
 from ipyviews.client.stopping import stoppable
 from ipyviews.engine import verbs
 from ipyviews.errors import UsageError
@@ -20,19 +31,52 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipyviews.client.calls import Call
+    from ipyviews.client.feed import Send
     from ipyviews.client.results import AsyncResult
     from ipyviews.client.tasks import Task
 
 
-class LoadBalancedView(View):
-    """Each call runs on one engine that the scheduler chooses; results are bare values."""
+class NotPure(UsageError, RuntimeError):
+    """A `UsageError` that is also a RuntimeError."""
 
-    #: Longest time in the queue [s]; 0 for no limit.
-    timeout = CFloat(0.0, min=0.0)
-    #: How often a call that raised is run again. [count]
+
+class LoadBalancedView(View):
+    """Each call runs on one engine that the scheduler chooses; results are bare values.
+
+    Flags besides those of every view: ``after``, ``follow``, ``timeout``, ``retries``. They count
+    for the calls made while they are set, best with `temp_flags`.
+
+    Examples
+    --------
+    >>> first = lv.apply_async(abs, -1)
+    >>> with lv.temp_flags(after=first, follow=first, timeout=60):
+    ...     second = lv.apply_async(abs, -2)
+    >>> second.get(), second.engine_id == first.engine_id
+    (2, True)
+    """
+
+    #: Tasks that have to end before: ids, results, collections of both, a `Dependency`, its dict.
+    after = AnyTrait(None)
+    #: As `after`, and the call runs on an engine where one of them ran; with ``all=True`` they
+    #: all must have run on the same one.
+    follow = AnyTrait(None)
+    #: Longest time until a call starts, dependencies included [s]; 0 and None for no limit.
+    timeout = AnyTrait(0.0)
+    #: How often a call that raised is run again, there or elsewhere. [count]
     retries = Integer(0, min=0)
 
-    _flags = (*View._flags, "timeout", "retries")  # noqa: SLF001 - its own base class
+    is_balanced = True
+
+    _flags = (*View._flags, "follow", "after", "timeout", "retries")  # noqa: SLF001 - its own base
+
+    @validate("after", "follow")
+    def _check_dependency(self, proposal: Any) -> Any:
+        as_dependency(proposal.value)
+        return proposal.value
+
+    @validate("timeout")
+    def _check_timeout(self, proposal: Any) -> float | None:
+        return check_timeout(proposal.value)
 
     @stoppable
     def execute(
@@ -89,18 +133,11 @@ class LoadBalancedView(View):
             Whether iterating over the result keeps the order of the items.
         """
         if not sequences:
-            raise UsageError("map needs at least one sequence besides the function.")
+            raise NoSequences
         counts: list[int] | None = [] if chunksize and chunksize > 1 else None
         items = zip(*sequences, strict=False)
-        tasks = call_balanced(
-            self._session,
-            f if counts is None or not callable(f) else partial(verbs.map_items, f),
-            _items(items) if counts is None else _chunks(items, chunksize or 1, counts),
-            self._allowed(),
-            name=function_name(f),
-            label=label or self.label,
-            flags=self._limits(),
-        )
+        send = self._balance(f, label or self.label, chunked=counts is not None)
+        tasks = send(_items(items) if counts is None else _chunks(items, chunksize or 1, counts))
         if not tasks:
             return []
         result = AsyncMapResult(
@@ -113,28 +150,97 @@ class LoadBalancedView(View):
         )
         return self._finish(self._note(result), block)
 
+    def register_joblib_backend(
+        self, name: str = "ipyparallel", make_default: bool = False
+    ) -> None:
+        """Let joblib run on this view; see `ipyviews.register_joblib_backend`."""
+        # joblib is an optional extra.
+        from ipyviews.client import joblib  # noqa: PLC0415
+
+        joblib.register_view(name, lambda: self, make_default=make_default)
+
     def _submit(self, f: Callable[..., Any], calls: Sequence[Call]) -> tuple[list[Task], bool]:
-        tasks = call_balanced(
+        return self._balance(f, self.label)(calls), True
+
+    def _sender(self, f: Callable[..., Any], label: str | None, *, chunked: bool) -> Send:
+        send = self._balance(f, label, chunked=chunked)
+        return lambda calls: send(calls, first=len(calls))
+
+    def _send_parts(
+        self, f: Callable[..., Any], lists: Sequence[Any], dist: str, chunksize: int | None
+    ) -> list[Task]:
+        parts = ceil(len(lists[0]) / (chunksize or 1))
+        return self._balance(f, self.label)(cut(lists, parts, dist)) if parts else []
+
+    def _balance(
+        self, f: Callable[..., Any], label: str | None, *, chunked: bool = False
+    ) -> Callable[..., list[Task]]:
+        """Return what sends calls of `f` as the flags are now."""
+        check_callable(f)
+        allowed = self._allowed()
+        check_any_engine(self._session, allowed)
+        return partial(
+            call_balanced,
             self._session,
-            f,
-            calls,
-            self._allowed(),
+            partial(verbs.map_items, f) if chunked else f,
+            allowed=allowed,
             name=function_name(f),
-            label=self.label,
-            flags=self._limits(),
+            label=label,
+            flags=self._limits(f),
+            how=self._pickling,
         )
-        return tasks, True
 
     def _allowed(self) -> list[int] | None:
         return None if self.targets is None else self._session.resolve(self.targets)
 
-    def _limits(self) -> dict[str, Any]:
+    def _limits(self, f: Any = None) -> dict[str, Any]:
+        """Return the flags for calls of `f`, as docs/protocol.md has them."""
         found: dict[str, Any] = {}
-        if self.retries:
-            found["retries"] = self.retries
-        if self.timeout:
-            found["timeout"] = self.timeout
+        for name in ("after", "follow"):
+            if needs := as_dependency(getattr(self, name)):
+                found[name] = needs.as_message()
+        for name in ("retries", "timeout"):
+            if value := getattr(self, name):
+                found[name] = value
+        if self._session.scheme == "pure":
+            self._check_pure(found, f)
         return found
+
+    def _check_pure(self, limits: dict[str, Any], f: Any) -> None:
+        asked = [*limits, *(["targets"] if self.targets is not None else [])]
+        if asked:
+            raise NotPure(
+                f"The scheme of this cluster is 'pure', which knows no {', '.join(asked)}: leave "
+                "the flags as they are, or start a cluster with another scheme."
+            )
+        if isinstance(f, dependent):
+            warnings.warn(
+                f"The scheme of this cluster is 'pure': what {f.__name__} depends on is not looked "
+                "for on other engines.",
+                RuntimeWarning,
+                stacklevel=8,
+            )
+
+
+def check_timeout(value: Any) -> float | None:
+    """Return a limit in seconds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no number, or negative.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise WrongType(
+            f"Invalid type for timeout: {type(value)}; give seconds, or None for no limit"
+        ) from None
+    if not seconds >= 0.0:
+        raise UsageError(f"Invalid timeout: {value}; give seconds from 0, or None for no limit")
+    return seconds if seconds < inf else None
 
 
 def _items(items: Iterable[tuple[Any, ...]]) -> Iterator[Call]:

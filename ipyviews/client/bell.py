@@ -6,9 +6,11 @@ its own methods; then the I/O thread, which must never wait, would.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +19,18 @@ if TYPE_CHECKING:
 LOOK_S = 1.0
 
 
+class Waiter(Protocol):
+    """Somebody who waits."""
+
+    def release(self) -> None:
+        """Wake it."""
+
+
 class Bell:
     """Whoever changes something rings; whoever waits for it looks again."""
 
     def __init__(self) -> None:
-        self._waiters: list[threading.Lock] = []
+        self._waiters: list[Waiter] = []
 
     def ring(self) -> None:
         """Wake all who wait. Call after the change, from any thread."""
@@ -61,3 +70,28 @@ class Bell:
                 return False
             if not waiter.acquire(timeout=left):
                 look()
+
+    async def wait_async(
+        self, predicate: Callable[[], bool], look: Callable[[], object]
+    ) -> None:
+        """As `wait_for`, while the running loop goes on."""
+        while not predicate():
+            waiter = _AsyncWaiter()
+            self._waiters.append(waiter)
+            if predicate():
+                return
+            try:
+                await asyncio.wait_for(waiter.woken.wait(), LOOK_S)
+            except TimeoutError:
+                look()
+
+
+class _AsyncWaiter:
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def release(self) -> None:
+        # The loop may be closed by now: then nobody waits.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.woken.set)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from ipyviews.client.connection import PYTHON
 from ipyviews.client.session import WrongType
 from ipyviews.errors import NoEnginesRegistered, UsageError
-from ipyviews.protocol.payload import pack_calls
+from ipyviews.protocol.payload import DEFAULT, pack_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipyviews.client.session import Session
     from ipyviews.client.tasks import Task
-    from ipyviews.protocol.payload import Payload
+    from ipyviews.protocol.payload import Payload, Pickling
 
     Call = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -42,6 +42,7 @@ def call_direct(
     *,
     name: str,
     label: str | None = None,
+    how: Pickling = DEFAULT,
 ) -> list[Task]:
     """Send one call to all of `targets`, or one call to each. Tasks are in their order.
 
@@ -50,9 +51,9 @@ def call_direct(
     UsageError
         No targets; what is called is no function or can't be pickled; an engine can't run it.
     """
-    _check_targets(targets)
-    _check_callable(function)
-    payload = pack_calls(function, calls)
+    check_targets(targets)
+    check_callable(function)
+    payload = pack_calls(function, calls, how=how)
     for engine in targets:
         _check_can_run(session, engine, payload, name)
     ours = {"targets": list(targets), "name": name, **_labels(label, payload)}
@@ -68,8 +69,15 @@ def call_balanced(
     name: str,
     label: str | None = None,
     flags: dict[str, Any],
+    how: Pickling = DEFAULT,
+    first: int = 1,
 ) -> list[Task]:
     """Send calls to whichever engines are free. Takes `calls` as the client's cap allows.
+
+    Parameters
+    ----------
+    first
+        How many of the calls the first request may carry: few while their size is not known.
 
     Raises
     ------
@@ -80,11 +88,11 @@ def call_balanced(
     BaseException
         What `calls` raises, or KeyboardInterrupt while waiting: what was sent is cancelled.
     """
-    _check_callable(function)
-    _check_any_engine(session, allowed)
+    check_callable(function)
+    check_any_engine(session, allowed)
     tasks: list[Task] = []
     try:
-        for payload in _batches(session, function, calls):
+        for payload in _batches(session, function, calls, how, first):
             ours: dict[str, Any] = {"any": _capable(session, allowed, payload, name), "name": name}
             ours |= _labels(label, payload) | flags
             tasks += _submit_calls(session, payload, [None] * len(payload.index), ours)
@@ -100,7 +108,7 @@ def run_direct(
     session: Session, code: str, targets: Sequence[int], *, silent: bool, label: str | None
 ) -> list[Task]:
     """Send a cell to all of `targets`."""
-    _check_targets(targets)
+    check_targets(targets)
     return session.connection.submit(
         "execute",
         _cell(code, silent=silent),
@@ -120,7 +128,7 @@ def run_balanced(
 ) -> list[Task]:
     """Send a cell to one engine that the scheduler chooses."""
     content = _cell(code, silent=silent)
-    _check_any_engine(session, allowed)
+    check_any_engine(session, allowed)
     ours: dict[str, Any] = {"any": None if allowed is None else list(allowed), "name": "execute"}
     return session.connection.submit("execute", content, [None], ours=ours | _labels(label) | flags)
 
@@ -153,13 +161,17 @@ def _submit_calls(
 
 
 def _batches(
-    session: Session, function: Callable[..., Any], calls: Iterable[Call]
+    session: Session,
+    function: Callable[..., Any],
+    calls: Iterable[Call],
+    how: Pickling,
+    count: int,
 ) -> Iterator[Payload]:
     """Pack calls a request at a time: few at first, then as many as their size allows."""
-    source, count = iter(calls), 1
+    source = iter(calls)
     session.connection.make_room()
     while batch := list(islice(source, count)):
-        payload = pack_calls(function, batch)
+        payload = pack_calls(function, batch, how=how)
         yield payload
         fitting = MOST_BYTES * len(batch) // max(1, _weight(payload))
         count = max(1, min(MOST_CALLS, count * _GROWTH, fitting))
@@ -179,12 +191,14 @@ def _labels(label: str | None, payload: Payload | None = None) -> dict[str, Any]
     return found
 
 
-def _check_callable(function: Any) -> None:
+def check_callable(function: Any) -> None:
+    """Refuse what cannot be called."""
     if not callable(function):
         raise WrongType(f"f must be callable, not {type(function).__name__}")
 
 
-def _check_targets(targets: Sequence[int]) -> None:
+def check_targets(targets: Sequence[int]) -> None:
+    """Refuse an empty selection of engines."""
     if not targets:
         raise UsageError(
             "This view has no engines: its targets were an empty selection when it was made; "
@@ -192,9 +206,10 @@ def _check_targets(targets: Sequence[int]) -> None:
         )
 
 
-def _check_any_engine(session: Session, allowed: Sequence[int] | None) -> None:
+def check_any_engine(session: Session, allowed: Sequence[int] | None) -> None:
+    """Raise if there is no engine, nor one on its way."""
     if allowed is not None:
-        _check_targets(allowed)
+        check_targets(allowed)
     engines = session.connection.engines.values()
     if not any(info.get("state") in ("live", "starting") for info in engines):
         raise NoEnginesRegistered

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ipyviews.client import activation, control
+from ipyviews.client import activation, control, options, waits
 from ipyviews.client.connection import Connection
-from ipyviews.client.factory import ViewFactory
-from ipyviews.launching.rundir import find_cluster
+from ipyviews.client.legacy import LegacyNames
+from ipyviews.client.recordverbs import RecordVerbs
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
     from types import TracebackType
 
+    from ipyviews.client.answers import Answer
     from ipyviews.client.directview import DirectView
     from ipyviews.client.session import Targets
+    from ipyviews.client.table import EngineTable
     from ipyviews.launching.rundir import ClusterFile
     from ipyviews.transport.base import Transport
 
+T = TypeVar("T")
 
-class Client(ViewFactory):
+
+class Client(RecordVerbs, LegacyNames):
     """A connection to a running cluster.
 
     Parameters
@@ -28,28 +33,44 @@ class Client(ViewFactory):
     connection_info
         Connection file, run folder, its content as a dict, or a `ClusterFile`; None finds a
         running cluster of this user.
-    cluster_id
-        Which one, if several run.
+    url_file
+        An old name of `connection_info`.
+    profile, profile_dir
+        Only clusters that were started for this profile, named or given by its folder.
+    ipython_dir
+        Accepted for compatibility: running clusters are found without it.
+    context
+        Accepted for compatibility: every client has sockets of its own.
+    debug
+        Whether each message is printed.
+    sshserver, sshkey, password, paramiko
+        Tunnels, which are not there yet.
     timeout
-        Longest time until the controller has answered [s].
+        Longest time until the controller has answered [s]; also how long to wait for a cluster
+        that is just starting.
+    cluster_id
+        Which cluster, if several run.
     cluster
         The `Cluster` it belongs to, if any; kept as an attribute.
     transport
         Makes the sockets from an event loop; for other networks and tests.
+    session_kwargs
+        Options of a Jupyter session, accepted for compatibility: messages have one form here.
 
     Raises
     ------
     UsageError
-        The connection info is not one.
+        The connection info is not one; also a FileNotFoundError if there is no such file.
     ClusterError
-        There is no such cluster, or it does not answer; the sentence says what to do.
+        There is no such cluster (also a FileNotFoundError), or it does not answer (also a
+        TimeoutError); the sentence says what to do.
     VersionMismatch
         Client and controller do not fit together.
 
     Examples
     --------
     >>> import ipyviews
-    >>> with ipyviews.Client() as rc:  # doctest: +SKIP
+    >>> with ipyviews.Client() as rc:
     ...     rc[:].apply_sync(lambda: 6 * 7)
     [42, 42, 42, 42]
     """
@@ -58,16 +79,28 @@ class Client(ViewFactory):
         self,
         connection_info: str | os.PathLike[str] | Mapping[str, Any] | ClusterFile | None = None,
         *,
-        cluster_id: str | None = None,
+        url_file: str | os.PathLike[str] | None = None,
+        profile: str | None = None,
+        profile_dir: str | os.PathLike[str] | None = None,
+        ipython_dir: str | os.PathLike[str] | None = None,
+        context: Any = None,
+        debug: bool = False,
         timeout: float = 10.0,
+        cluster_id: str | None = None,
         cluster: Any = None,
         transport: Callable[[Any], Transport] | None = None,
+        **session_kwargs: Any,
     ) -> None:
-        source = find_cluster(cluster_id) if connection_info is None else connection_info
-        connection = Connection(source, timeout=timeout, transport=transport)
+        del ipython_dir, context
+        options.check_options(session_kwargs)
+        named = options.name_of_profile(profile, profile_dir)
+        old_name = url_file or session_kwargs.get("url_or_file")
+        source = options.find_source(connection_info, old_name, cluster_id, named, timeout)
+        connection = Connection(source, timeout=timeout, transport=transport, debug=debug)
         connection.wait_ready()
         super().__init__(connection)
         self.cluster = cluster
+        self.profile = named or connection.address.profile
         shell = activation.shell()
         if shell is not None and "px" not in shell.magics_manager.magics["line"]:
             self.activate()
@@ -98,8 +131,9 @@ class Client(ViewFactory):
         Parameters
         ----------
         jobs
-            None for all that are outstanding; or results, futures, ids of tasks, numbers of calls
-            (-1 the last), one or a collection of them.
+            None for all that are outstanding; or results, anything else that has
+            ``add_done_callback``, ids of tasks, numbers of calls (-1 the last), one or a
+            collection of them.
         timeout
             Longest wait [s]; None or negative for no limit.
 
@@ -108,17 +142,47 @@ class Client(ViewFactory):
         bool
             Whether all are done.
         """
-        return control.wait(self, jobs, timeout)
+        return waits.wait(self, jobs, timeout)
 
-    def wait_for_engines(self, n: int | None = None, *, timeout: float | None = 60.0) -> None:
+    def wait_interactive(
+        self, jobs: Any = None, interval: float = 1.0, timeout: float | None = -1.0
+    ) -> None:
+        """Wait for results with a progress bar.
+
+        Parameters
+        ----------
+        jobs, timeout
+            As for `wait`; when the time is over only the waiting ends.
+        interval
+            Between looks at the progress [s].
+        """
+        waits.wait_interactive(self, jobs, interval, timeout)
+
+    def wait_for_engines(
+        self,
+        n: int | None = None,
+        *,
+        timeout: float | None = 60.0,
+        block: bool = True,
+        interactive: bool | None = None,
+        widget: bool | None = None,
+    ) -> Future[None] | None:
         """Wait until `n` engines can be used.
 
         Parameters
         ----------
         n
-            How many [count]; None for as many as the cluster wants.
+            How many [count]; None for as many as the cluster wants. With a number, engines that
+            were lost before do not count as reasons why there never will be enough.
         timeout
             Longest wait [s]; None or negative for no limit.
+        block
+            False to return a future at once.
+        interactive
+            Whether a progress bar is shown; None for: in IPython, unless the environment variable
+            IPP_NONINTERACTIVE is set.
+        widget
+            Whether the bar is a widget; None for: where widgets can be shown.
 
         Raises
         ------
@@ -127,31 +191,31 @@ class Client(ViewFactory):
         EngineError
             They never will be: one died while it started; the sentence says why.
         """
-        control.wait_for_engines(self, n, timeout)
+        ready = waits.engines_ready(self, n, timeout)
+        if not block:
+            return ready
+        if waits.is_interactive(interactive):
+            waits.show_engines(self, ready, n, widget)
+        return ready.result()
 
-    def get_result(self, job: Any = None, *, block: bool | None = None) -> Any:
-        """Return the result of an earlier call.
-
-        Parameters
-        ----------
-        job
-            The number of the call (-1 the last, which None means too), the id of a task, a result,
-            or a list of these.
-        block
-            Whether to wait for the result and return it bare; None for this client's flag.
-        """
-        result = control.find_result(self, job)
-        return result.get() if (self.block if block is None else block) else result
-
-    def abort(self, jobs: Any = None) -> None:
+    def abort(self, jobs: Any = None, targets: Targets = None, block: bool | None = None) -> Any:
         """Stop tasks: queued ones are dropped, running ones interrupted.
 
         Parameters
         ----------
         jobs
-            As for `wait`.
+            None for all that are outstanding; or ids of tasks and results, one or several.
+        targets
+            Only tasks on these engines.
+        block
+            Whether to wait until the controller has done it; None for this client's flag.
+
+        Returns
+        -------
+        Future or None
+            None when blocking.
         """
-        control.cancel(self, jobs)
+        return self._end(control.abort(self, jobs, targets), block)
 
     cancel = abort
 
@@ -159,32 +223,50 @@ class Client(ViewFactory):
 
     def status(self) -> dict[str, Any]:
         """Return what the controller knows of engines and clients; see docs/protocol.md."""
-        return control.status(self)
-
-    def queue_status(self, targets: Targets = "all", verbose: bool = False) -> dict[Any, Any]:
-        """Return, by engine id, how many tasks run and wait there.
-
-        Returns
-        -------
-        dict
-            ``{id: {"queue": n, "completed": n, "tasks": n}, "unassigned": n}``; of one engine
-            only its inner dict. ``queue`` counts what waits, ``tasks`` what runs, ``completed``
-            what this client still knows of.
-        """
-        del verbose
-        return control.queue_status(self, targets)
+        return control.status(self).result()
 
     def interrupt(self, targets: Targets = None) -> int:
         """Interrupt what this client runs on the engines; returns how many tasks. [count]."""
-        return control.interrupt(self, targets)
+        return control.interrupt(self, targets).result()
 
-    def send_signal(self, sig: int | str, targets: Targets = None) -> None:
-        """Send a signal, by number or name (``"SIGUSR1"``), to the processes of engines."""
-        control.send_signal(self, sig, targets)
+    def table(self) -> EngineTable:
+        """Return the engines as a table: host, process, state, work and memory of each."""
+        return control.table(self).result()
+
+    def clear(self, targets: Targets = None, block: bool | None = None) -> Any:
+        """Empty the namespaces of engines, after what was sent to them before.
+
+        Parameters
+        ----------
+        targets, block
+            Which engines; whether to wait, None for this client's flag.
+
+        Returns
+        -------
+        AsyncResult or None
+            None when blocking.
+        """
+        cleared = control.clear(self, targets)
+        if self.block if block is None else block:
+            cleared.get()
+            return None
+        return cleared
+
+    def send_signal(
+        self, sig: int | str, targets: Targets = None, block: bool | None = None
+    ) -> Any:
+        """Send a signal, by number or name (``"SIGUSR1"``), to the processes of engines.
+
+        Returns
+        -------
+        Future or None
+            None when blocking.
+        """
+        return self._end(control.send_signal(self, sig, targets), block)
 
     def start_engines(self, n: int = 1, kernel: str | None = None) -> list[int]:
         """Start more engines and return their ids at once; see `wait_for_engines`."""
-        return control.start(self, n, kernel)
+        return control.start(self, n, kernel).result()
 
     def restart(self, targets: Targets = "all", *, now: bool = False) -> None:
         """Restart engines; each keeps its id and loses its names. Returns when they are back.
@@ -196,10 +278,41 @@ class Client(ViewFactory):
         now
             Whether they are killed at once instead of being asked to end.
         """
-        control.restart(self, targets, now=now)
+        control.restart(self, targets, now=now).result()
 
-    def shutdown(self, targets: Targets = "all", restart: bool = False, hub: bool = False) -> None:
-        """Stop engines, or with ``hub=True`` the whole cluster, and then close this client."""
-        control.shutdown(self, targets, restart_them=restart, hub=hub)
-        if hub:
-            self.close()
+    def shutdown(
+        self,
+        targets: Targets = "all",
+        restart: bool = False,
+        hub: bool = False,
+        block: bool | None = None,
+    ) -> Any:
+        """Stop engines, or the whole cluster.
+
+        Parameters
+        ----------
+        targets
+            Which engines.
+        restart
+            Start them again, under the same ids; see `restart`.
+        hub
+            Stop the whole cluster, wait for that, and close this client.
+        block
+            Whether to wait; None for this client's flag.
+
+        Returns
+        -------
+        Future or None
+            None when blocking.
+        """
+        answer = control.shutdown(self, targets, restart_them=restart, hub=hub)
+        if not hub:
+            return self._end(answer, block)
+        answer.result()
+        self.close()
+        return None
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _end(self, answer: Answer[T], block: bool | None) -> Any:
+        return answer.result() if (self.block if block is None else block) else answer

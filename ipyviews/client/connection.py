@@ -16,16 +16,19 @@ import logging
 import os
 import secrets
 import sys
+import threading
 import time
 import weakref
-from concurrent.futures import Future
 from functools import partial
+from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.address import check_alive, check_version, read_address
+from ipyviews.client.answers import QUICK_S, Answer, ClientClosed, NoAnswer, Watches
 from ipyviews.client.iothread import IOThread
 from ipyviews.client.ledger import Ledger
 from ipyviews.client.link import Link
+from ipyviews.client.nesting import Nesting
 from ipyviews.client.tasks import Task, from_content
 from ipyviews.errors import (
     ClusterError,
@@ -40,13 +43,14 @@ from ipyviews.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from ipyviews.client.address import Source
-    from ipyviews.client.bell import Bell
     from ipyviews.client.tasks import Kind
     from ipyviews.protocol.wire import Frame, Message
     from ipyviews.transport.base import Transport
 
+    Fields = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -59,33 +63,13 @@ _living: weakref.WeakSet[Connection] = weakref.WeakSet()
 def _orphan_all() -> None:
     # In a forked child there is no I/O thread, and its locks may be held for ever.
     for connection in list(_living):
+        connection.ledger.lock = threading.RLock()
         connection.failure = ClusterError(
             "This Client was made in another process: create a new Client()."
         )
 
 
 os.register_at_fork(after_in_child=_orphan_all)
-
-
-class Answer(Future[dict[str, Any]]):
-    """What the controller answers to a request."""
-
-    def __init__(self, bell: Bell) -> None:
-        super().__init__()
-        self._bell = bell
-        #: Readable without the lock of the base class; see `ipyviews.client.bell`.
-        self.is_settled = False
-        # Marked as running: an asyncio waiter that is cancelled must not cancel it for the others.
-        self.set_running_or_notify_cancel()
-
-    def settle(self, answer: dict[str, Any] | Exception) -> None:
-        """Give the answer, or the error that is it."""
-        if isinstance(answer, Exception):
-            self.set_exception(answer)
-        else:
-            self.set_result(answer)
-        self.is_settled = True
-        self._bell.ring()
 
 
 class Connection:
@@ -101,6 +85,8 @@ class Connection:
         Whether `make_room` may wait; if not, it raises `TooManyPending`.
     transport
         Makes the sockets in the I/O thread's loop; plain ZeroMQ if None.
+    debug
+        Whether each message is printed.
 
     Raises
     ------
@@ -119,12 +105,14 @@ class Connection:
         timeout: float = 10.0,
         blocks: bool = True,
         transport: Callable[[Any], Transport] | None = None,
+        debug: bool = False,
     ) -> None:
         self.address = read_address(source)
         if transport is None:
             check_alive(self.address)
         self.session = secrets.token_hex(8)
         self.blocks = blocks
+        self.debug = debug
         self.timeout = timeout
         #: Why nothing can be asked any more; None while all is well.
         self.failure: Exception | None = None
@@ -136,9 +124,12 @@ class Connection:
         self.wanted = 0
         self.failed: list[tuple[int, str]] = []
         self._make_transport = transport or _zeromq
-        self._asked: dict[str, Answer] = {}
+        self._asked: dict[str, Answer[Fields]] = {}
+        self._watches = Watches()
         #: The number of the latest request.
         self.number = 0
+        #: What a call on an engine waits for, if this client is used in one.
+        self.nesting = Nesting(self._tell_wait)
         self._io = IOThread(self._ended)
         self._link = Link(
             self.address,
@@ -150,14 +141,14 @@ class Connection:
         )
         _living.add(self)
         #: Ends with the controller's answer to the greeting, or with the reason there is none.
-        self.ready: Answer = self._hello()
+        self.ready: Answer[Fields] = self._hello()
 
     # -- life ---------------------------------------------------------------------------------
 
-    def _hello(self) -> Answer:
+    def _hello(self) -> Answer[Fields]:
         self._io.start()
         self._io.post(partial(self._link.open, self._make_transport))
-        greeted = Answer(self.ledger.bell)
+        greeted: Answer[Fields] = Answer(self, "hello", self.timeout + 5.0)
         answer = self.request(
             "hello",
             version=__version__,
@@ -174,14 +165,12 @@ class Connection:
     def wait_ready(self) -> None:
         """Wait for the controller's greeting; on failure close and raise why."""
         try:
-            limit = self.timeout + 5.0
-            self.ledger.bell.wait_for(lambda: self.ready.is_settled, limit, self.check_thread)
-            self.ready.result(0)
+            self.ready.result()
         except BaseException:
             self.close()
             raise
 
-    def _greeted(self, greeted: Answer, answer: Future[dict[str, Any]]) -> None:
+    def _greeted(self, greeted: Answer[Fields], answer: Future[Fields]) -> None:
         if greeted.done():
             return
         try:
@@ -194,10 +183,10 @@ class Connection:
         greeted.settle(content)
         self._link.start_pings()
 
-    def _greeting_missed(self, greeted: Answer) -> None:
+    def _greeting_missed(self, greeted: Answer[Fields]) -> None:
         if not greeted.done():
             greeted.settle(
-                ClusterError(
+                NoAnswer(
                     f"The controller of {self.address.origin} (process {self.address.pid}) did not "
                     f"answer within {self.timeout:g} s: it has ended, is stopped or very busy, or "
                     "the key in the file is not its key (a file of an earlier cluster)."
@@ -216,7 +205,8 @@ class Connection:
                 "A callback of a result runs in the client's I/O thread, which cannot wait for "
                 "another result: use that result's own add_done_callback()."
             )
-        self.check()
+        # While the thread lives, it is ending what there is to wait for.
+        self.check_thread()
 
     def check_thread(self) -> None:
         """Raise if nobody is left who could end a wait."""
@@ -231,7 +221,7 @@ class Connection:
             return
         with self.ledger.lock:
             if self.failure is None:
-                self.failure = ClusterError("This Client is closed: create a new Client().")
+                self.failure = ClientClosed("This Client is closed: create a new Client().")
         self._io.post(partial(self._link.tell, "bye_request", {}))
         self._io.stop()
 
@@ -248,13 +238,18 @@ class Connection:
 
     def _fail_all(self, error: Exception) -> None:
         with self.ledger.lock:
-            asked, self._asked = list(self._asked.values()), {}
+            asked: list[Answer[Any]] = [*self._asked.values(), *self._watches.leave()]
+            self._asked = {}
             tasks = list(self.ledger.pending.values())
             self.ledger.leave(tasks)
-        for future in asked:
-            future.settle(error)
-        for task in tasks:
-            task.fail(error)
+        ends = [partial(one.settle, error) for one in asked if not one.done()]
+        for end in [*ends, *(partial(task.fail, error) for task in tasks)]:
+            try:
+                end()
+            except BaseException:
+                # A callback of the user left with SystemExit: the others are told all the same.
+                log.exception("a callback failed while the connection ended")
+        self.ledger.bell.ring()
 
     def _lose(self, error: ClusterError) -> None:
         with self.ledger.lock:
@@ -293,7 +288,8 @@ class Connection:
         now = time.time()
         with self.ledger.lock:
             self.check()
-            request = self._next()
+            request = self.next_id()
+            self._trace("->", f"{kind}_request", request, dict(content))
             tasks = [
                 Task(
                     task_id(request, i),
@@ -304,11 +300,14 @@ class Connection:
                     function=name,
                     size_bytes=share,
                     request=self.number,
+                    after=ours.get("after"),
+                    follow=ours.get("follow"),
                 )
                 for i, engine in enumerate(engines)
             ]
             send = partial(
-                self._link.send,
+                self._send,
+                self.number,
                 f"{kind}_request",
                 request,
                 packed,
@@ -324,21 +323,33 @@ class Connection:
                 raise
         return tasks
 
-    def _next(self) -> str:
+    def next_id(self) -> str:
+        """Name a request; hold the ledger's lock."""
         self.number += 1
         return f"{self.session}-{self.number}"
 
-    def request(self, name: str, /, **content: Any) -> Answer:
-        """Ask the controller something on the control channel; the future ends with its answer."""
-        future = Answer(self.ledger.bell)
+    def request(
+        self, name: str, /, limit_s: float | None = QUICK_S, **content: Any
+    ) -> Answer[Fields]:
+        """Ask the controller something on the control channel; the future ends with its answer.
+
+        Parameters
+        ----------
+        name, content
+            See docs/protocol.md.
+        limit_s
+            How long whoever waits for it waits if nothing else is said [s].
+        """
+        future: Answer[Fields] = Answer(self, name, limit_s)
         with self.ledger.lock:
             self.check()
-            msg_id = self._next()
+            msg_id = self.next_id()
+            self._trace("->", f"{name}_request", msg_id, content)
             self._asked[msg_id] = future
             self._io.post(partial(self._link.tell, f"{name}_request", content, msg_id))
         return future
 
-    def ask(self, name: str, /, timeout_s: float | None = None, **content: Any) -> dict[str, Any]:
+    def ask(self, name: str, /, timeout_s: float | None = None, **content: Any) -> Fields:
         """Ask and wait for the answer.
 
         Raises
@@ -347,11 +358,35 @@ class Connection:
             When it has not come within `timeout_s` [s]; None means 60.
         """
         self.check_may_wait()
-        limit = 60.0 if timeout_s is None else timeout_s
-        answer = self.request(name, **content)
-        if not self.ledger.bell.wait_for(lambda: answer.is_settled, limit, self.check_thread):
-            raise TimeoutError(f"The controller did not answer {name!r} within {limit:g} s.")
-        return answer.result()
+        return self.request(name, timeout_s or QUICK_S, **content).result()
+
+    def watch(
+        self, look: Callable[[], bool], timeout_s: float | None, late: Callable[[], str]
+    ) -> Answer[None]:
+        """Return an answer that ends when `look`, called at each change of the engines, is true.
+
+        Parameters
+        ----------
+        look
+            Called in the I/O thread; what it raises ends the answer too.
+        timeout_s, late
+            Longest wait [s], None for no limit; and the sentence of the `TimeoutError` then.
+        """
+        answer: Answer[None] = Answer(self, limit_s=None)
+        with self.ledger.lock:
+            self.check()
+            self._io.post(partial(self._watches.add, look, answer))
+            if timeout_s is not None:
+                self.later(timeout_s, partial(self._watches.give_up, answer, late))
+        return answer
+
+    def look(self) -> None:
+        """Look again at what `watch` is for; also when no engine has changed."""
+        self._io.post(self._watches.look)
+
+    def later(self, delay_s: float, action: Callable[[], object]) -> None:
+        """Do `action` in the I/O thread after a while, unless the connection has ended by then."""
+        self._io.post(partial(self._io.loop.call_later, delay_s, action))
 
     def make_room(self) -> None:
         """Wait until more may be sent.
@@ -378,7 +413,18 @@ class Connection:
         self.check_may_wait()
         return self.ledger.bell.wait_for(predicate, timeout_s, self.check)
 
+    def _tell_wait(self, attempt: str, tasks: list[str]) -> None:
+        # On the channel of the tasks: after them.
+        content = pack({"attempt": attempt, "tasks": tasks})
+        name = f"{self.session}:wait"
+        self._io.post(partial(self._link.send, "waiting_request", name, content, {}, ()))
+
     # -- in the I/O thread --------------------------------------------------------------------
+
+    def _send(self, number: int, *message: Any) -> None:
+        self._link.send(*message)
+        self.ledger.sent = number
+        self.ledger.bell.ring()
 
     def _shell_arrived(self, message: Message) -> None:
         task = self.ledger.find(message.parent_id)
@@ -387,6 +433,7 @@ class Connection:
         except ProtocolError as error:
             # An engine sent it, not the controller: only this task suffers.
             content = {"status": "error", "ename": "ProtocolError", "evalue": str(error)}
+        self._trace("<-", message.msg_type, message.parent_id, content)
         if message.msg_type.endswith("_reply"):
             self._replied(message, content, task)
         elif task is not None:
@@ -395,16 +442,22 @@ class Connection:
     def _replied(self, message: Message, content: dict[str, Any], task: Task | None) -> None:
         if task is not None:
             self.ledger.leave([task])
+            if message.msg_type == "execute_reply":
+                # One that was submitted again does not know what it runs.
+                task.kind = "execute"
             task.finish(message, content)
+            self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.
         refused = self.ledger.of_request(message.parent_id)
         self.ledger.leave(refused)
         for one in refused:
             one.fail(from_content(content))
+        self.ledger.bell.ring()
 
     def _control_arrived(self, message: Message) -> None:
         kind = message.msg_type
+        self._trace("<-", kind, message.parent_id, message.read)
         if kind == "engines_notice":
             self._take_engines(message.read())
         elif kind == "bye_notice":
@@ -418,6 +471,8 @@ class Connection:
         if future is None or future.done():
             return
         content = message.read()
+        if message.buffers:
+            content["buffers"] = message.buffers
         future.settle(content if content.get("status") == "ok" else from_content(content))
 
     def _take_engines(self, content: dict[str, Any]) -> None:
@@ -425,7 +480,13 @@ class Connection:
             self.engines = {int(info["id"]): info for info in content.get("engines", [])}
             self.wanted = int(content.get("n", self.wanted))
             self.failed = [(int(one), str(why)) for one, why in content.get("failed", [])]
+        self._watches.look()
         self.ledger.bell.ring()
+
+    def _trace(self, way: str, msg_type: str, msg_id: str, content: Any) -> None:
+        if self.debug:
+            content = content() if callable(content) else content
+            sys.stdout.write(f"{way} {msg_type} {msg_id} {pformat(content)}\n")
 
     def _dismissed(self, reason: str) -> None:
         self._lose(ControllerLost(f"The cluster has ended: {reason or 'it was stopped.'}"))

@@ -1,181 +1,174 @@
-"""What clients ask of the controller. Every function waits, but never without an end.
+"""What clients ask of the controller. Nothing here waits: answers are futures.
 
-`Client` calls them; `AsyncClient` runs them in a thread.
+`Client` waits for them where that is asked; `AsyncClient` awaits them.
 """
 
 from __future__ import annotations
 
 import signal
-import time
-from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.client.answers import Answer
+from ipyviews.client.calls import call_direct
 from ipyviews.client.results import AsyncResult
-from ipyviews.client.session import UnknownResult, WrongType
-from ipyviews.client.waiting import limit_s
+from ipyviews.client.session import WrongType
+from ipyviews.client.table import EngineTable
+from ipyviews.engine import verbs
 from ipyviews.errors import ControllerLost, EngineError, UsageError
 
 if TYPE_CHECKING:
     from ipyviews.client.session import Session, Targets
+    from ipyviews.client.tasks import Task
 
 #: Longest time a restart or a shutdown of engines may take [s].
 SLOW_S = 120.0
 
 
-def wait(session: Session, jobs: Any, timeout: float | None) -> bool:
-    """See `Client.wait`."""
-    waiting = find_jobs(session, sorted(session.outstanding) if jobs is None else jobs)
-    limit = limit_s(timeout)
-    deadline = None if limit is None else time.monotonic() + limit
-    for job in waiting:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if isinstance(job, AsyncResult):
-            job.wait(left)
-        else:
-            futures.wait([job], left)
-    return all(job.done() for job in waiting)
-
-
-def wait_for_engines(session: Session, n: int | None, timeout: float | None) -> None:
-    """See `Client.wait_for_engines`."""
-    connection = session.connection
-    wanted = connection.wanted if n is None else n
-
-    def is_settled() -> bool:
-        return len(session.ids) >= wanted or bool(_why_never(session, wanted))
-
-    if not connection.wait_for(is_settled, limit_s(timeout)):
-        raise TimeoutError(
-            f"{wanted} engines not ready in {timeout} seconds. Currently ready: {len(session)}"
-        )
-    if len(session.ids) < wanted:
-        raise EngineError(_why_never(session, wanted))
-
-
-def cancel(session: Session, jobs: Any) -> None:
+def abort(session: Session, jobs: Any, targets: Targets) -> Answer[None]:
     """See `Client.abort`."""
     if jobs is None:
-        tasks = sorted(session.outstanding)
+        tasks = list(session.connection.ledger.pending.values())
     else:
-        found = find_jobs(session, jobs)
-        tasks = [one for job in found for one in getattr(job, "msg_ids", ())]
-    if tasks:
-        session.connection.ask("cancel", tasks=tasks)
+        tasks = [task for job in _named(jobs) for task in _tasks_of(session, job)]
+    if targets is not None:
+        engines = set(session.resolve(targets))
+        tasks = [task for task in tasks if task.engine in engines]
+    waiting = sorted(task.id for task in tasks if not task.done)
+    if not waiting:
+        session.connection.check()
+        return _nothing(session)
+    return session.connection.request("cancel", tasks=waiting).then(_none)
 
 
-def status(session: Session) -> dict[str, Any]:
+def clear(session: Session, targets: Targets) -> AsyncResult:
+    """See `Client.clear`."""
+    chosen = session.resolve(targets)
+    tasks = call_direct(session, verbs.clear, [((), {})], chosen, name="clear")
+    return AsyncResult(session, tasks, "clear", targets=targets)
+
+
+def status(session: Session) -> Answer[dict[str, Any]]:
     """See `Client.status`."""
-    return session.connection.ask("status")
+    return session.connection.request("status")
 
 
-def queue_status(session: Session, targets: Targets) -> dict[Any, Any]:
-    """See `Client.queue_status`."""
-    chosen = set(session.resolve(targets))
-    done = session.done_by_engine()
-    found: dict[Any, Any] = {
-        info["id"]: {
-            "queue": info.get("queued", 0),
-            "completed": done.get(info["id"], 0),
-            "tasks": info.get("running", 0),
-        }
-        for info in status(session)["engines"]
-        if info["id"] in chosen
-    }
-    if isinstance(targets, int):
-        return dict(found.get(targets, {}))
-    pending = list(session.connection.ledger.pending.values())
-    return {**found, "unassigned": sum(task.engine is None for task in pending)}
+def table(session: Session) -> Answer[EngineTable]:
+    """See `Client.table`."""
+    return status(session).then(lambda content: EngineTable(content["engines"]))
 
 
-def interrupt(session: Session, targets: Targets) -> int:
+def interrupt(session: Session, targets: Targets) -> Answer[int]:
     """See `Client.interrupt`."""
     engines = session.resolve(targets)
-    return int(session.connection.ask("interrupt", engines=engines)["interrupted"])
+    answer = session.connection.request("interrupt", engines=engines)
+    return answer.then(lambda content: int(content["interrupted"]))
 
 
-def send_signal(session: Session, sig: int | str, targets: Targets) -> None:
+def send_signal(session: Session, sig: int | str, targets: Targets) -> Answer[None]:
     """See `Client.send_signal`."""
     if isinstance(sig, str):
         known = getattr(signal, sig, None)
         if not isinstance(known, signal.Signals):
             raise UsageError(f"There is no signal {sig!r}; one is 'SIGINT'.")
         sig = known
-    session.connection.ask("signal", engines=session.resolve(targets), signal=int(sig))
+    if not 0 < sig < signal.NSIG:
+        raise UsageError(f"a signal is a number or a name such as 'SIGINT', not {sig!r}.")
+    engines = session.resolve(targets)
+    return session.connection.request("signal", engines=engines, signal=int(sig)).then(_none)
 
 
-def start(session: Session, n: int, kernel: str | None) -> list[int]:
+def start(session: Session, n: int, kernel: str | None) -> Answer[list[int]]:
     """See `Client.start_engines`."""
     connection = session.connection
-    ids: list[int] = list(connection.ask("start", n=n, kernel=kernel)["engines"])
-    with connection.ledger.lock:
-        # The notice comes a moment later, and somebody may wait for these engines already.
-        starting = {engine: {"id": engine, "state": "starting"} for engine in ids}
-        connection.engines = {**starting, **connection.engines}
-    return ids
+
+    def expect(content: dict[str, Any]) -> list[int]:
+        ids: list[int] = list(content["engines"])
+        with connection.ledger.lock:
+            # The notice comes a moment later, and somebody may wait for these engines already.
+            starting = {engine: {"id": engine, "state": "starting"} for engine in ids}
+            connection.engines = {**starting, **connection.engines}
+        return ids
+
+    return connection.request("start", n=n, kernel=kernel).then(expect)
 
 
-def restart(session: Session, targets: Targets, *, now: bool) -> None:
+def restart(session: Session, targets: Targets, *, now: bool) -> Answer[None]:
     """See `Client.restart`."""
-    engines = _even_lost(session, targets)
-    session.connection.ask("restart", SLOW_S, engines=engines, now=now)
+    engines = even_lost(session, targets)
+    answer = session.connection.request("restart", SLOW_S, engines=engines, now=now)
+    return answer.then(_check_back)
 
 
-def shutdown(session: Session, targets: Targets, *, restart_them: bool, hub: bool) -> None:
+def _check_back(content: dict[str, Any]) -> None:
+    for info in content.get("engines", ()):
+        if info.get("state") == "lost":
+            reason = info.get("reason") or "it has ended"
+            raise EngineError(f"Engine {info['id']} did not come back: {reason}", engine=info["id"])
+
+
+def shutdown(session: Session, targets: Targets, *, restart_them: bool, hub: bool) -> Answer[None]:
     """See `Client.shutdown`."""
+    connection = session.connection
     if hub:
-        try:
-            session.connection.ask("shutdown", cluster=True)
-        except ControllerLost:
-            # It went before its answer was read: that is what was asked.
-            return
-    elif restart_them:
-        restart(session, targets, now=False)
-    else:
-        session.connection.ask("shutdown", SLOW_S, engines=session.resolve(targets))
+        return _until_gone(session, connection.request("shutdown", cluster=True))
+    if restart_them:
+        return restart(session, targets, now=False)
+    engines = session.resolve(targets)
+    return connection.request("shutdown", SLOW_S, engines=engines).then(_none)
 
 
-def find_jobs(session: Session, jobs: Any) -> list[futures.Future[Any]]:
-    """Return the futures that `jobs` names; see `Client.wait`."""
-    if isinstance(jobs, int | str | futures.Future):
-        jobs = [jobs]
+def _until_gone(session: Session, answer: Answer[dict[str, Any]]) -> Answer[None]:
+    gone: Answer[None] = Answer(session.connection, "shutdown")
+
+    def end(_: object) -> None:
+        error = answer.exception()
+        # It may go before its answer is read: that is what was asked.
+        gone.settle(None if isinstance(error, ControllerLost) else _as_error(error))
+
+    answer.add_done_callback(end)
+    return gone
+
+
+def _as_error(error: BaseException | None) -> Exception | None:
+    return error if isinstance(error, Exception) else None
+
+
+def _none(_content: object) -> None:
+    return None
+
+
+def _nothing(session: Session) -> Answer[None]:
+    answer: Answer[None] = Answer(session.connection)
+    answer.settle(None)
+    return answer
+
+
+def _named(jobs: Any) -> list[Any]:
+    """Return jobs as a list of ids and results."""
+    if isinstance(jobs, str | AsyncResult):
+        return [jobs]
     if not isinstance(jobs, list | tuple | set | frozenset):
-        raise WrongType(f"a result, an id or a list of them, not {type(jobs).__name__}")
-    return [job if isinstance(job, futures.Future) else find_result(session, job) for job in jobs]
+        raise WrongType(f"a task id, a result or a list of them, not {type(jobs).__name__}")
+    for job in jobs:
+        if not isinstance(job, str | AsyncResult):
+            raise WrongType(f"Invalid msg_id type {type(job)}: give task ids or results.")
+    return list(jobs)
 
 
-def find_result(session: Session, job: Any) -> AsyncResult:
-    """Return the result that `job` names; see `Client.get_result`."""
-    if isinstance(job, list | tuple):
-        return AsyncResult.join(*(find_result(session, one) for one in job))
-    if isinstance(job, str):
-        task = session.task(job)
-        return AsyncResult(session, task, task.function)
-    found = session.call(-1 if job is None else job) if job is None or type(job) is int else job
-    if not isinstance(found, AsyncResult):
-        raise UnknownResult(f"{job!r} names no result: give a number, an id or a result.")
-    return found
+def _tasks_of(session: Session, job: str | AsyncResult) -> list[Task]:
+    if isinstance(job, AsyncResult):
+        return job.tasks
+    # One that is done may be forgotten: nothing is left to stop.
+    return [] if job in session.history and not session.is_pending(job) else [session.task(job)]
 
 
-def _why_never(session: Session, wanted: int) -> str:
-    """Return why there will not be `wanted` engines; empty while there may be."""
-    infos = list(session.connection.engines.values())
-    coming = sum(info.get("state") in ("live", "starting") for info in infos)
-    reasons = [f"Engine {one} did not start: {why}" for one, why in session.connection.failed]
-    reasons += [
-        f"Engine {info['id']} is gone: {info['reason']}"
-        for info in infos
-        if info.get("state") == "lost" and info.get("reason")
-    ]
-    return "\n".join(dict.fromkeys(reasons)) if coming < wanted else ""
-
-
-def _even_lost(session: Session, targets: Targets) -> list[int]:
+def even_lost(session: Session, targets: Targets) -> list[int]:
     """Name engines, also those that are gone: a restart brings them back."""
     known = session.connection.engines
     if targets is None or (isinstance(targets, str) and targets.lower() == "all"):
         return sorted(known)
     if isinstance(targets, int) and targets in known:
         return [targets]
-    if isinstance(targets, list | tuple) and set(targets) <= set(known):
+    if isinstance(targets, list | tuple | range) and set(targets) <= set(known):
         return list(targets)
     return session.resolve(targets)

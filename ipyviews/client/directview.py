@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client import partition
 from ipyviews.client.base import View
-from ipyviews.client.calls import call_direct, function_name, run_direct
+from ipyviews.client.calls import call_direct, check_callable, function_name, run_direct
+from ipyviews.client.imports import SyncImports
 from ipyviews.client.maps import AsyncMapResult
 from ipyviews.client.session import WrongType
+from ipyviews.client.spread import Spread
 from ipyviews.client.stopping import stoppable
 from ipyviews.engine import verbs
-from ipyviews.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ipyviews.client.calls import Call
+    from ipyviews.client.feed import Send
     from ipyviews.client.results import AsyncResult
     from ipyviews.client.session import Targets
     from ipyviews.client.tasks import Task
+
+#: How long it may take until a killed engine is seen to be gone [s].
+KILLED_S = 10.0
 
 
 class DirectView(View):
@@ -144,7 +150,7 @@ class DirectView(View):
     def scatter(  # noqa: PLR0917 - the seeds' signature
         self,
         key: str,
-        seq: Sequence[Any],
+        seq: Iterable[Any],
         dist: str = "b",
         flatten: bool = False,
         targets: Targets = None,
@@ -158,7 +164,7 @@ class DirectView(View):
         key
             The name the parts get.
         seq
-            Of length n; parts keep its type.
+            Of length n; parts keep its type. An iterator becomes a list.
         dist
             ``"b"`` for blocks, ``"r"`` for round robin.
         flatten
@@ -173,18 +179,17 @@ class DirectView(View):
         """
         del track
         chosen, single = self._chosen(targets)
-        parts = partition.split(seq, max(1, len(chosen)), dist)
+        (values,) = partition.sequences([seq])
+        parts = partition.split(values, max(1, len(chosen)), dist)
         if flatten:
             parts = [part[0] if len(part) == 1 else part for part in parts]
         calls: list[Call] = [(({key: part},), {}) for part in parts]
-        tasks = call_direct(
-            self._session, verbs.push, calls, chosen, name="scatter", label=self.label
-        )
+        tasks = self._send(verbs.push, calls, chosen, "scatter")
         result = self._keep(tasks, "scatter", single=single)
-        if self.block if block is None else block:
-            self._finish(result, block=True)
-            return None
-        return result
+        if not self._blocks(block):
+            return result
+        self._finish(result, block=True)
+        return None
 
     @stoppable
     def gather(
@@ -201,10 +206,9 @@ class DirectView(View):
         AsyncMapResult or sequence
             The sequence when blocking; arrays, ranges and texts are joined as such.
         """
+        partition.check(dist)
         chosen, _ = self._chosen(targets)
-        tasks = call_direct(
-            self._session, verbs.pull, [((key,), {})], chosen, name="gather", label=self.label
-        )
+        tasks = self._send(verbs.pull, [((key,), {})], chosen, "gather")
         result = AsyncMapResult(self._session, tasks, "gather", sizes=[1] * len(tasks), dist=dist)
         return self._finish(self._note(result), block)
 
@@ -222,30 +226,81 @@ class DirectView(View):
     ) -> Any:
         """Call `f` for each item; each engine gets one contiguous part. See `View.map`."""
         del track
-        if not callable(f):
-            raise WrongType(f"f must be callable, not {type(f).__name__}")
+        check_callable(f)
         chosen, _ = self._chosen(None)
-        lists = _sequences(sequences)
-        counts = [n for n in partition.sizes(min(map(len, lists)), max(1, len(chosen))) if n]
-        if chosen and not counts:
+        lists = partition.sequences(sequences)
+        count = min(map(len, lists))
+        engines = chosen[:count]
+        if chosen and not engines:
             return []
-        engines = chosen[: len(counts)]
-        tasks = call_direct(
-            self._session,
-            partial(verbs.map_items, f),
-            _parts(lists, counts),
-            engines,
-            name=function_name(f),
-            label=label or self.label,
-        )
+        lists = [values if len(values) == count else values[:count] for values in lists]
+        calls = partition.cut(lists, max(1, len(engines)))
+        name = function_name(f)
+        tasks = self._send(partial(verbs.map_items, f), calls, engines, name, label)
         result = AsyncMapResult(
             self._session,
             tasks,
-            function_name(f),
-            sizes=counts,
+            name,
+            sizes=partition.sizes(count, len(engines)),
             return_exceptions=return_exceptions,
         )
         return self._finish(self._note(result), block)
+
+    # -- names and processes of the engines ---------------------------------------------------
+
+    def sync_imports(self, local: bool = True, quiet: bool = False) -> SyncImports:
+        """Make the imports of a ``with`` block on the engines too.
+
+        Parameters
+        ----------
+        local
+            Whether they are made here at all.
+        quiet
+            Whether nothing is printed.
+
+        Raises
+        ------
+        ImportError, CompositeError
+            At the end of the block: an engine could not import something.
+
+        Examples
+        --------
+        >>> with rc[:].sync_imports():
+        ...     import numpy as np
+        importing numpy as np on engine(s)
+        """
+        return SyncImports(self, local=local, quiet=quiet)
+
+    @property
+    def importer(self) -> SyncImports:
+        """As `sync_imports`, without arguments."""
+        return self.sync_imports()
+
+    @stoppable
+    def clear(self, targets: Targets = None, block: bool | None = None) -> Any:
+        """Remove all names from the engines."""
+        return self._finish(self._verb(verbs.clear, [((), {})], targets, "clear"), block)
+
+    def kill(self, targets: Targets = None, block: bool | None = True) -> Any:
+        """Kill the engines at once: what they run fails, and `restart` brings them back.
+
+        Parameters
+        ----------
+        targets
+            Instead of this view's.
+        block
+            Whether to wait until they are gone.
+        """
+        chosen, _ = self._chosen(targets)
+        killed = self.client.send_signal(signal.SIGKILL, chosen, block=block)
+        if self._blocks(block) and self._session.may_block:
+            session = self._session
+            session.connection.wait_for(lambda: not set(chosen) & set(session.ids), KILLED_S)
+        return killed
+
+    def restart(self, *, now: bool = False) -> Any:
+        """Restart the engines, also those that are gone; see `Client.restart`."""
+        return self.client.restart(self.targets, now=now)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -255,32 +310,51 @@ class DirectView(View):
 
     def _submit(self, f: Callable[..., Any], calls: Sequence[Call]) -> tuple[list[Task], bool]:
         chosen, single = self._chosen(None)
-        name = function_name(f)
-        tasks = call_direct(self._session, f, calls, chosen, name=name, label=self.label)
-        return tasks, single
+        return self._send(f, calls, chosen, function_name(f)), single
 
     def _verb(
         self, verb: Callable[..., Any], calls: list[Call], targets: Targets, name: str
     ) -> AsyncResult:
         chosen, single = self._chosen(targets)
-        tasks = call_direct(self._session, verb, calls, chosen, name=name, label=self.label)
-        return self._keep(tasks, name, single=single)
+        return self._keep(self._send(verb, calls, chosen, name), name, single=single)
 
+    def _send(
+        self,
+        f: Callable[..., Any],
+        calls: Sequence[Call],
+        engines: Sequence[int],
+        name: str,
+        label: str | None = None,
+    ) -> list[Task]:
+        return call_direct(
+            self._session,
+            f,
+            calls,
+            engines,
+            name=name,
+            label=label or self.label,
+            how=self._pickling,
+        )
 
-def _sequences(sequences: Sequence[Any]) -> list[Any]:
-    """Return what can be cut; iterators become lists."""
-    if not sequences:
-        raise UsageError("map needs at least one sequence besides the function.")
-    return [
-        values if hasattr(values, "__len__") and hasattr(values, "__getitem__") else list(values)
-        for values in sequences
-    ]
+    def _send_parts(
+        self, f: Callable[..., Any], lists: Sequence[Any], dist: str, chunksize: int | None
+    ) -> list[Task]:
+        del chunksize
+        chosen, _ = self._chosen(None)
+        engines = chosen[: len(lists[0])]
+        if chosen and not engines:
+            return []
+        calls = partition.cut(lists, max(1, len(engines)), dist)
+        return self._send(f, calls, engines, function_name(f))
 
-
-def _parts(lists: Sequence[Any], counts: Sequence[int]) -> list[Call]:
-    calls: list[Call] = []
-    start = 0
-    for count in counts:
-        calls.append((tuple(values[start : start + count] for values in lists), {}))
-        start += count
-    return calls
+    def _sender(self, f: Callable[..., Any], label: str | None, *, chunked: bool) -> Send:
+        check_callable(f)
+        wanted = self.targets
+        return Spread(
+            self._session,
+            partial(verbs.map_items, f) if chunked else f,
+            lambda: self._session.resolve(wanted),
+            name=function_name(f),
+            label=label,
+            how=self._pickling,
+        )

@@ -17,13 +17,15 @@ from __future__ import annotations
 import importlib.util
 import sys
 from functools import partial
+from html import escape
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ipyviews.client.activation import shell
+from ipyviews.folding import ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ipyviews.client.outputs import Output
     from ipyviews.client.tasks import Task
@@ -96,6 +98,24 @@ class Notebook:
         )
         # The queue of that thread keeps the order, also with the cell's own end.
         kernel.iopub_thread.schedule(send)
+
+
+def relay(
+    msg_type: str, content: dict[str, Any], metadata: dict[str, Any], buffers: Sequence[Frame]
+) -> None:
+    """Pass a comm message of an engine on to the notebook this process is, if it is one."""
+    kernel = getattr(shell(), "kernel", None)
+    if kernel is None or getattr(kernel, "iopub_thread", None) is None:
+        return
+    send = partial(
+        kernel.session.send,
+        kernel.iopub_socket,
+        msg_type,
+        content,
+        metadata={name: value for name, value in metadata.items() if name != "ipyviews"},
+        buffers=list(buffers) or None,
+    )
+    kernel.iopub_thread.schedule(send)
 
 
 def current_sink() -> Sink:
@@ -207,7 +227,10 @@ def show(tasks: Sequence[Task], groupby: str, *, labelled: bool, result_only: bo
     elif groupby == "engine":
         for task in tasks:
             _show_text(sink, [task], labelled=labelled)
-            _show_displays(sink, [task], labelled=labelled)
+            written = task.output
+            if labelled and written and (written.outputs or written.execute_result):
+                sink.write("stdout", f"[output:{task.engine}]\n")
+            _show_displays(sink, [task], labelled=False)
             _show_results(sink, [task])
     else:
         _show_text(sink, tasks, labelled=labelled)
@@ -215,7 +238,7 @@ def show(tasks: Sequence[Task], groupby: str, *, labelled: bool, result_only: bo
         _show_results(sink, tasks)
 
 
-def progress_bar(total: int, name: str, *, widget: bool | None = None) -> Any:
+def progress_bar(total: int, name: str, *, widget: bool | None = None, unit: str = "tasks") -> Any:
     """Return a tqdm bar that counts tasks; a widget in a notebook that can show one."""
     if widget is None:
         in_kernel = getattr(shell(), "kernel", None) is not None
@@ -224,7 +247,17 @@ def progress_bar(total: int, name: str, *, widget: bool | None = None) -> Any:
         from tqdm.notebook import tqdm  # noqa: PLC0415 - costs time, needed for bars only
     else:
         from tqdm import tqdm  # noqa: PLC0415
-    return tqdm(total=total, desc=name, unit="tasks", file=None if widget else sys.stdout)
+    return tqdm(total=total, desc=name, unit=unit, file=None if widget else sys.stdout)
+
+
+def summary(name: str, state: str, how_far: str, engines: Mapping[str, Sequence[Any]]) -> str:
+    """Return HTML that tells in one line how a result stands, and which engines to look at."""
+    told = [f"<b>{escape(name)}</b>: {state}, {how_far}"]
+    for what, where in engines.items():
+        known = sorted({engine for engine in where if engine is not None})
+        if where:
+            told.append(f"{len(where)} {what}" + (f" on engines {ranges(known)}" if known else ""))
+    return f"<div>{'; '.join(told)}</div>"
 
 
 def _written(tasks: Iterable[Task]) -> Iterable[tuple[int | None, Output]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.balanced import LoadBalancedView
+from ipyviews.client.broadcast import BroadcastView
 from ipyviews.client.directview import DirectView
-from ipyviews.client.session import Session, UnknownEngine, WrongType
+from ipyviews.client.session import Session, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipyviews.client.executor import ViewExecutor
     from ipyviews.client.session import Targets
 
 
@@ -28,13 +30,12 @@ class ViewFactory(Session):
         if not _is_key(key):
             raise WrongType(f"key by int/slice/iterable of ints only, not {type(key)}")
         known = self.ids
+        if isinstance(key, int) and key in self.connection.engines:
+            # Also one that is gone: its view can restart it.
+            return DirectView(self, targets=key)
         self._require(known)
-        if isinstance(key, int) and key < 0:
-            if -key > len(known):
-                raise UnknownEngine(f"No such engine: {key}; there are {len(known)} engines.")
-            key = known[key]
         chosen = self.resolve(key)
-        return DirectView(self, targets=key if isinstance(key, int) else chosen)
+        return DirectView(self, targets=chosen[0] if isinstance(key, int) else chosen)
 
     def __iter__(self) -> Iterator[DirectView]:
         return (DirectView(self, targets=engine) for engine in self.ids)
@@ -54,6 +55,18 @@ class ViewFactory(Session):
         everywhere = targets is None or (isinstance(targets, str) and targets.lower() == "all")
         chosen = None if everywhere else self.resolve(targets)
         return LoadBalancedView(self, targets=chosen, **flags)
+
+    def broadcast_view(
+        self, targets: Targets = "all", is_coalescing: bool = False, **flags: Any
+    ) -> BroadcastView:
+        """Return a view whose calls travel as one message; its targets are fixed now."""
+        return BroadcastView(
+            self, targets=self.resolve(targets), is_coalescing=is_coalescing, **flags
+        )
+
+    def executor(self, targets: Targets = None) -> ViewExecutor:
+        """Return an executor, as in `concurrent.futures`, of a load-balanced view."""
+        return self.load_balanced_view(targets).executor
 
 
 def _is_key(key: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ class IOThread:
         self._posted: deque[Callable[[], object]] = deque()
         self._is_draining = False
         self._cause: BaseException | None = None
+        self._process: int | None = None
+        self._is_over = False
         #: Its loop; of use in the thread only.
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(self._crashed)
@@ -33,14 +36,16 @@ class IOThread:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+        self._process = os.getpid()
 
     def is_current(self) -> bool:
         """Whether the caller runs in this thread."""
         return threading.current_thread() is self._thread
 
     def is_alive(self) -> bool:
-        """Whether it still runs."""
-        return self._thread.is_alive()
+        """Whether it still runs; never in a forked child."""
+        # Not `Thread.is_alive`: interrupted by Ctrl-C, that takes a living thread for an ended one.
+        return self._process == os.getpid() and not self._is_over
 
     def post(self, action: Callable[[], object]) -> None:
         """Do `action` in the thread, after all that was posted before. From any thread."""
@@ -87,3 +92,4 @@ class IOThread:
                 self._on_end(self._cause)
             finally:
                 self.loop.close()
+                self._is_over = True

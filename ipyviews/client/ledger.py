@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.bell import Bell
+from ipyviews.client.display import relay
 from ipyviews.client.outputs import OUTPUT_TYPES
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Ledger:
         self.bell = Bell()
         self.pending: dict[str, Task] = {}
         self.pending_bytes = 0
+        #: The number of the latest request that was handed to the socket, which copies it.
+        self.sent = 0
         self._listeners: dict[str, list[Listener]] = {}
 
     def enter(self, tasks: Sequence[Task]) -> None:
@@ -99,6 +102,10 @@ class Ledger:
                 task.engine = ours["engine"]
             if kind in OUTPUT_TYPES:
                 task.written().add(kind, content)
+            elif kind.startswith("comm_"):
+                relay(kind, content, message.metadata, message.buffers)
+            elif kind == "data_message" and message.buffers:
+                task.written().published.add(content.get("keys", ()), message.buffers[0])
             for listener in list(self._listeners.get(task.id, ())):
                 try:
                     listener(

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.errors import ControllerLost, ProtocolError
-from ipyviews.protocol.wire import Wire
+from ipyviews.protocol.wire import Wire, unbundle
 
 if TYPE_CHECKING:
     import asyncio
@@ -131,8 +131,9 @@ class Link:
 
     def _shell_arrived(self, frames: list[Frame]) -> None:
         self._acknowledge(sum(map(_size, frames)))
-        if (message := self._decode(self._wires[0], frames)) is not None:
-            self._on_shell(message)
+        message = self._decode(self._wires[0], frames)
+        for part in () if message is None else unbundle(message):
+            self._on_shell(part)
 
     def _control_arrived(self, frames: list[Frame]) -> None:
         message = self._decode(self._wires[1], frames)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.partition import join
-from ipyviews.client.results import AsyncResult
+from ipyviews.client.results import Arrivals, AsyncResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from ipyviews.client.session import Session
     from ipyviews.client.tasks import Task
@@ -43,44 +45,59 @@ class AsyncMapResult(AsyncResult):
         return_exceptions: bool = False,
         dist: str = "b",
     ) -> None:
-        self._sizes = None if sizes is None else list(sizes)
         self._ordered = ordered
         self._dist = dist
-        self._places = {task.id: i for i, task in enumerate(children)} if sizes else {}
-        super().__init__(client, list(children), fname, return_exceptions=return_exceptions)
+        super().__init__(
+            client,
+            list(children),
+            fname,
+            return_exceptions=return_exceptions,
+            chunk_sizes=sizes,
+        )
 
-    def __len__(self) -> int:
-        return len(self.tasks) if self._sizes is None else sum(self._sizes)
+    def split(self) -> tuple[AsyncResult, ...]:
+        """Return one result for each task; the value of each is a list of items."""
+        parts = super().split()
+        for part in parts:
+            part._value_in_list = self._sizes is None  # noqa: SLF001 - of the base class
+        return parts
 
-    @property
-    def progress(self) -> int:
-        """How many items are done. [count]."""
-        if self._sizes is None:
-            return len(self._finished)
-        return sum(self._sizes[self._places[task.id]] for task in list(self._finished))
-
-    def __iter__(self) -> Iterator[Any]:
-        pieces = self._each(self.tasks) if self._ordered else self._as_finished()
-        if self._sizes is None:
-            yield from pieces
+    def _awaited(self) -> Iterator[Task]:
+        if self._ordered:
+            yield from super()._awaited()
             return
-        for piece in pieces:
-            if isinstance(piece, Exception):
-                yield piece
-            else:
-                yield from piece
-
-    def _as_finished(self) -> Iterator[Any]:
         for count in range(len(self.tasks)):
             self._await(lambda count=count: len(self._finished) > count, None)  # type: ignore[misc]
-            yield self._one(self._finished[count])
+            yield self._finished[count]
+
+    async def _awaited_async(self) -> AsyncIterator[Task]:
+        if self._ordered:
+            async for task in super()._awaited_async():
+                yield task
+            return
+        arrivals = Arrivals(self.tasks)
+        for count in range(len(self.tasks)):
+            while len(self._finished) <= count:
+                await arrivals.next()
+            yield self._finished[count]
+
+    def _values_of(self, tasks: Iterator[Task]) -> Iterator[Any]:
+        for task in tasks:
+            value = self._one(task)
+            if self._sizes is None:
+                yield value
+            else:
+                yield from _items(value)
 
     def _reassemble(self, values: list[Any]) -> Any:
         if self._sizes is None:
             return values
         if any(isinstance(value, Exception) for value in values):
-            flat: list[Any] = []
-            for value in values:
-                flat += [value] if isinstance(value, Exception) else list(value)
-            return flat
+            return list(chain.from_iterable(map(_items, values)))
         return join(values, self._dist)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    """Return the items of a part; an error, and what a function made of a part, stand alone."""
+    is_part = isinstance(value, Iterable) and not isinstance(value, Exception)
+    return value if is_part else [value]

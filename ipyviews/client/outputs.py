@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ipyviews.client.published import Published
+
 #: Largest text kept per task and stream [characters].
 TEXT_LIMIT = 16_000_000
 
@@ -109,6 +111,7 @@ class Output:
         "folded_bytes",
         "folded_messages",
         "outputs",
+        "published",
     )
 
     def __init__(self) -> None:
@@ -122,6 +125,8 @@ class Output:
         self.execute_result: dict[str, Any] | None = None
         #: ``{"ename": …, "evalue": …, "traceback": […]}``.
         self.error: dict[str, Any] | None = None
+        #: What it published with ``publish_data``.
+        self.published = Published()
         #: Output that never reached us because too much was waiting, or that was not kept.
         self.folded_messages = 0
         self.folded_bytes = 0

@@ -6,6 +6,7 @@ Two distributions: ``"b"`` gives contiguous blocks, ``"r"`` deals round robin.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,52 @@ from ipyviews.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ipyviews.client.calls import Call
+
 _HOLE = object()
+
+
+class UnknownDistribution(UsageError, KeyError):
+    """A `UsageError` that is also a KeyError."""
+
+    # A KeyError would show the sentence in quotes.
+    __str__ = Exception.__str__
+
+
+class NoSequences(UsageError, AssertionError):
+    """A `UsageError` that is also an AssertionError."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A map must have some sequences to map onto! They follow the function: map(f, items)."
+        )
+
+
+def check(dist: str) -> None:
+    """Refuse what is no distribution.
+
+    Raises
+    ------
+    UsageError
+        It is none; also a KeyError.
+    """
+    if dist not in ("b", "r"):
+        raise UnknownDistribution(
+            f"There is no distribution {dist!r}: use 'b' (blocks) or 'r' (in turn)."
+        )
+
+
+def sequences(values: Sequence[Iterable[Any]]) -> list[Any]:
+    """Return what can be cut: sequences and arrays as they are, other iterables as lists.
+
+    Raises
+    ------
+    UsageError
+        There is none; also an AssertionError.
+    """
+    if not values:
+        raise NoSequences
+    return [one if _can_be_cut(one) else list(one) for one in values]
 
 
 def sizes(count: int, parts: int) -> list[int]:
@@ -45,7 +91,7 @@ def split(values: Sequence[Any], parts: int, dist: str = "b") -> list[Any]:
     Raises
     ------
     UsageError
-        Another `dist`, or `parts` less than 1.
+        Another `dist`, then also a KeyError; or `parts` less than 1.
 
     Examples
     --------
@@ -54,7 +100,9 @@ def split(values: Sequence[Any], parts: int, dist: str = "b") -> list[Any]:
     >>> split("abcde", 2, "r")
     ['ace', 'bd']
     """
-    _check(parts, dist)
+    check(dist)
+    if parts < 1:
+        raise UsageError("A sequence can be cut into 1 or more parts, not fewer.")
     if dist == "r":
         return [values[part::parts] for part in range(parts)]
     pieces, start = [], 0
@@ -62,6 +110,18 @@ def split(values: Sequence[Any], parts: int, dist: str = "b") -> list[Any]:
         pieces.append(values[start : start + size])
         start += size
     return pieces
+
+
+def cut(lists: Sequence[Any], parts: int, dist: str = "b") -> list[Call]:
+    """Cut sequences of one length into the arguments of calls, which get a part of each.
+
+    Examples
+    --------
+    >>> cut(["abc", range(3)], 2)
+    [(('ab', range(0, 2)), {}), (('c', range(2, 3)), {})]
+    """
+    pieces = zip(*(split(values, parts, dist) for values in lists), strict=True)
+    return [(piece, {}) for piece in pieces]
 
 
 def join(pieces: Sequence[Any], dist: str = "b") -> Any:
@@ -76,7 +136,7 @@ def join(pieces: Sequence[Any], dist: str = "b") -> Any:
     Raises
     ------
     UsageError
-        Another `dist`.
+        Another `dist`; also a KeyError.
 
     Examples
     --------
@@ -85,7 +145,7 @@ def join(pieces: Sequence[Any], dist: str = "b") -> Any:
     >>> join([range(0, 3), range(3, 5)])
     range(0, 5)
     """
-    _check(1, dist)
+    check(dist)
     if not pieces:
         return []
     if _all_arrays(pieces):
@@ -125,11 +185,9 @@ def nbytes(value: Any) -> int:
     return memoryview(value).nbytes
 
 
-def _check(parts: int, dist: str) -> None:
-    if dist not in ("b", "r"):
-        raise UsageError(f"There is no distribution {dist!r}: use 'b' (blocks) or 'r' (in turn).")
-    if parts < 1:
-        raise UsageError("A sequence can be cut into 1 or more parts, not fewer.")
+def _can_be_cut(value: Any) -> bool:
+    has_slices = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return has_slices and not isinstance(value, Mapping)
 
 
 def _units(piece: str | bytes) -> list[Any]:

@@ -2,42 +2,78 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client import display
-from ipyviews.client.tasks import METADATA_KEYS
+from ipyviews.client.metadata import METADATA_KEYS
 from ipyviews.client.waiting import Waitable, limit_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from ipyviews.client.tasks import Metadata, Task
+    from ipyviews.client.metadata import Metadata
+    from ipyviews.client.session import Session
+    from ipyviews.client.tasks import Task
+
+_NOT_ITERABLE = "AsyncResults with a single result are not iterable."
 
 
 class AsyncResult(Waitable):
     """The result of a call or cell on one engine or several.
 
-    A `concurrent.futures.Future` that can also be awaited. Made by views. A result of one task
-    (a view of one engine, a load-balanced call) is a bare value; of several, a list in the order
-    of the targets.
+    A `concurrent.futures.Future` that can also be awaited and iterated, with ``for`` and
+    ``async for``. Made by views. A result of one task (a view of one engine, a load-balanced call)
+    is a bare value; of several, a list in the order of the targets. What is known of the tasks is
+    in attributes named as the keys of `metadata`: of one task bare, of several a list.
 
     Parameters
     ----------
     client
         The client that submitted it.
     children
-        One task, for a bare value; or several, for a list.
+        One task or id of one, for a bare value; or several, for a list.
     fname
         What ran, for people.
     targets
         The engines meant, for people.
+    owner
+        Accepted for compatibility: the values are always the result's own.
     return_exceptions
         Errors take the place of values instead of being raised.
+    chunk_sizes
+        How many items each task has [count]; None if every task is one item.
+
+    Examples
+    --------
+    >>> async def main(rc):
+    ...     result = rc[:].apply_async(pow, 2, 5)
+    ...     async for value in result:
+    ...         print(value)
+    ...     return await result
     """
+
+    def __init__(  # noqa: PLR0917 - the signature of the seeds
+        self,
+        client: Session,
+        children: Task | str | Sequence[Task | str],
+        fname: str = "unknown",
+        targets: Any = None,
+        owner: bool = False,
+        return_exceptions: bool = False,
+        chunk_sizes: Sequence[int] | None = None,
+    ) -> None:
+        self._sizes = None if chunk_sizes is None else list(chunk_sizes)
+        self._places: dict[str, int] = {}
+        super().__init__(client, children, fname, targets, owner, return_exceptions)
+        if self._sizes is not None:
+            self._places = {task.id: place for place, task in enumerate(self.tasks)}
 
     def wait(self, timeout: float | None = -1, return_when: str | None = None) -> Any:
         """Wait until done, or for `timeout` [s]; None or a negative number waits on.
@@ -49,9 +85,11 @@ class AsyncResult(Waitable):
             results of the single tasks.
         """
         if return_when is None:
-            return super().wait(timeout)
-        self._connection.check_may_wait()
-        return futures.wait(self.split(), limit_s(timeout), return_when)
+            return self._await_done(limit_s(timeout))
+        self._await_enough(return_when, limit_s(timeout))
+        parts = set(self.split())
+        done = {part for part in parts if part.done()}
+        return done, parts - done
 
     def get_dict(self, timeout: float | None = -1) -> dict[int, Any]:
         """Return the results by engine id.
@@ -61,16 +99,12 @@ class AsyncResult(Waitable):
         ValueError
             If two tasks ran on the same engine.
         """
-        results = self.get(timeout)
-        values = [results] if self._single else results
-        found: dict[int, Any] = {}
-        for task, value in zip(self.tasks, values, strict=True):
-            engine = -1 if task.engine is None else task.engine
-            if engine in found:
-                count = sum(other.engine == engine for other in self.tasks)
+        self.get(timeout)
+        engines = [-1 if task.engine is None else task.engine for task in self.tasks]
+        for engine, count in Counter(engines).items():
+            if count > 1:
                 raise ValueError(f"Cannot build dict, {count} jobs ran on engine #{engine}")
-            found[engine] = value
-        return found
+        return {engine: self._one(task) for engine, task in zip(engines, self.tasks, strict=True)}
 
     @property
     def result_dict(self) -> dict[int, Any]:
@@ -84,17 +118,26 @@ class AsyncResult(Waitable):
         widget: bool | None = None,
         return_when: str = futures.ALL_COMPLETED,
     ) -> None:
-        """Wait with a progress bar until done or for `timeout` [s]."""
+        """Wait with a progress bar until done or for `timeout` [s].
+
+        Parameters
+        ----------
+        interval
+            Time between two looks [s].
+        timeout
+            Longest wait [s]; None or a negative number waits on. Its end raises nothing.
+        widget
+            Whether the bar is a widget; None for one where it can be shown.
+        return_when
+            A constant of `concurrent.futures`: what ends the wait.
+        """
         limit = limit_s(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        enough = return_when == futures.FIRST_COMPLETED
         with display.progress_bar(len(self), self._fname, widget=widget) as bar:
-            while not self.done() and not (enough and self.progress):
-                left = interval if deadline is None else min(interval, deadline - time.monotonic())
-                if left <= 0:
-                    break
-                self._await_done(left)
+            left = interval
+            while left > 0 and not self._await_enough(return_when, left):
                 bar.update(self.progress - bar.n)
+                left = interval if deadline is None else min(interval, deadline - time.monotonic())
             bar.update(self.progress - bar.n)
 
     # -- parts --------------------------------------------------------------------------------
@@ -128,7 +171,10 @@ class AsyncResult(Waitable):
 
     @property
     def attempts(self) -> list[Any]:
-        """Each run, ``[engine, incarnation, started, ended, outcome]``; of several, a list each."""
+        """Each run, ``[engine, incarnation, started, ended, outcome]``; of several, a list each.
+
+        Times are seconds since the epoch; a task that was run again has several runs.
+        """
         runs = [task.attempts for task in self.tasks]
         return runs[0] if self._single else runs
 
@@ -139,7 +185,7 @@ class AsyncResult(Waitable):
         return known[0] if self._single else known
 
     def __len__(self) -> int:
-        return len(self.tasks)
+        return len(self.tasks) if self._sizes is None else sum(self._sizes)
 
     def __bool__(self) -> bool:
         return True
@@ -164,21 +210,39 @@ class AsyncResult(Waitable):
 
     def __iter__(self) -> Iterator[Any]:
         if self._single:
-            raise TypeError("AsyncResults with a single result are not iterable.")
-        return self._each(self.tasks)
+            raise TypeError(_NOT_ITERABLE)
+        return self._values_of(self._awaited())
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        if self._single:
+            raise TypeError(_NOT_ITERABLE)
+        return self._async_values()
 
     def __repr__(self) -> str:
-        state = "pending"
-        if self.done():
-            state = "failed" if self._has_failed() else "finished"
-        return f"<{type(self).__name__}({self._fname}): {state}>"
+        return f"<{type(self).__name__}({self._fname}): {self._state_now()}>"
+
+    def _repr_mimebundle_(self, **_wanted: object) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+    def _repr_html_(self) -> str:
+        return display.summary(
+            f"{type(self).__name__}({self._fname})",
+            self._state_now(),
+            f"{self.progress} of {len(self)}, {self.elapsed:.3g} s",
+            {
+                "failed": [task.engine for task in self.tasks if task.status not in ("ok", None)],
+                "unfinished": [task.engine for task in self.tasks if not task.done],
+            },
+        )
 
     # -- time ---------------------------------------------------------------------------------
 
     @property
     def progress(self) -> int:
-        """How many have ended. [count]."""
-        return len(self._finished)
+        """How many have ended, of ``len(self)``. [count]."""
+        if self._sizes is None:
+            return len(self._finished)
+        return sum(self._sizes[self._places[task.id]] for task in list(self._finished))
 
     @property
     def elapsed(self) -> float:
@@ -263,11 +327,31 @@ class AsyncResult(Waitable):
         known = [task.metadata()[key] for task in self.tasks]
         return known[0] if self._single else known
 
-    def _each(self, tasks: Sequence[Task]) -> Iterator[Any]:
-        for task in tasks:
-            if not task.done:
-                self._await(lambda task=task: task.done, None)  # type: ignore[misc]
-            yield self._one(task)
+    def _state_now(self) -> str:
+        if not self.done():
+            return "pending"
+        return "failed" if self._has_failed() else "finished"
+
+    def _awaited(self) -> Iterator[Task]:
+        """Give the tasks as they are wanted, each when it is done."""
+        for task in self.tasks:
+            self._await(partial(getattr, task, "done"), None)
+            yield task
+
+    async def _awaited_async(self) -> AsyncIterator[Task]:
+        arrivals = Arrivals(self.tasks)
+        for task in self.tasks:
+            while not task.done:
+                await arrivals.next()
+            yield task
+
+    def _values_of(self, tasks: Iterator[Task]) -> Iterator[Any]:
+        return (self._one(task) for task in tasks)
+
+    async def _async_values(self) -> AsyncIterator[Any]:
+        async for task in self._awaited_async():
+            for value in self._values_of(iter((task,))):
+                yield value
 
     def _one(self, task: Task) -> Any:
         value, error = task.outcome()
@@ -276,3 +360,22 @@ class AsyncResult(Waitable):
         if self._return_exceptions:
             return error
         raise self._composite([task])
+
+
+class Arrivals:
+    """What wakes a coroutine at each end of a task; those that have ended already count too."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[None] = asyncio.Queue()
+        for task in tasks:
+            task.watch(self._arrived)
+
+    async def next(self) -> None:
+        """Wait until one more has ended."""
+        await self._queue.get()
+
+    def _arrived(self, _task: Task) -> None:
+        # The loop may be closed by now: then nobody waits.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, None)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
-from ipyviews.errors import ClusterError
+from ipyviews.errors import ClusterError, RemoteError, TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from ipyviews.client.connection import Connection
     from ipyviews.client.session import Session
@@ -20,6 +22,8 @@ INTERRUPT_S = 2.0
 
 #: A cancel that overtook its request, on the other channel, is repeated after this time [s].
 AGAIN_S = 0.25
+
+_HERE = str(Path(__file__).parent)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,8 +53,19 @@ def stoppable(verb: Callable[Concatenate[V, P], R]) -> Callable[Concatenate[V, P
         except KeyboardInterrupt:
             _stop_since(connection, before)
             raise
+        except (RemoteError, TaskError) as error:
+            if _is_ours(error.__traceback__):
+                error.__traceback__ = None
+            raise
 
     return stopping
+
+
+def _is_ours(trace: TracebackType | None) -> bool:
+    """Whether all frames are this package's: they tell nothing of what happened on the engine."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    return trace is None
 
 
 def _stop_since(connection: Connection, number: int) -> None:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ipyviews import errors
+from ipyviews.client import cells
+from ipyviews.client.metadata import Metadata
 from ipyviews.client.outputs import Output
+from ipyviews.client.replies import ExecuteReply
 from ipyviews.protocol import failures, payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ipyviews.protocol.wire import Frame, Message
+    from ipyviews.protocol.wire import Frame
 
 Kind = Literal["apply", "execute"]
 
@@ -29,6 +32,9 @@ _BY_VERDICT: dict[str, type[errors.IPyViewsError]] = {
     "unknown_engine": errors.EngineError,
     "no_engines": errors.NoEnginesRegistered,
     "timeout": errors.TaskTimeout,
+    "impossible": errors.ImpossibleDependency,
+    "deadlock": errors.ImpossibleDependency,
+    "invalid": errors.InvalidDependency,
 }
 
 _FROM_CONTROLLER = (
@@ -39,42 +45,20 @@ _FROM_CONTROLLER = (
     errors.ProtocolError,
 )
 
-METADATA_KEYS = (
-    "msg_id",
-    "submitted",
-    "started",
-    "completed",
-    "received",
-    "engine_uuid",
-    "engine_id",
-    "follow",
-    "after",
-    "status",
-    "execute_input",
-    "execute_result",
-    "error",
-    "stdout",
-    "stderr",
-    "outputs",
-    "data",
-    "label",
-)
-
 #: Watchers are added and called under one lock for all tasks: held for moments only.
 _lock = threading.Lock()
 
 
-class Metadata(dict[str, Any]):
-    """What is known of one task: a dict with fixed keys, also readable as attributes.
+class Ending(Protocol):
+    """A final reply, as it came or out of the controller's records."""
 
-    Times are timezone-aware UTC datetimes or None; ``stdout`` and ``stderr`` are texts.
-    """
+    @property
+    def ours(self) -> dict[str, Any]:
+        """What is ours in its metadata; see docs/protocol.md."""
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    @property
+    def buffers(self) -> Sequence[Frame]:
+        """Its buffers."""
 
 
 class Task:
@@ -94,6 +78,8 @@ class Task:
         What its arguments weigh in the client's cap.
     request
         The number of its request; the thread that made it is noted too.
+    after, follow
+        What it waits for, and what it runs beside; see docs/protocol.md.
     """
 
     __slots__ = (
@@ -101,9 +87,11 @@ class Task:
         "_outcome",
         "_reply",
         "_watchers",
+        "after",
         "attempts",
         "completed",
         "engine",
+        "follow",
         "function",
         "id",
         "incomplete_output",
@@ -111,6 +99,7 @@ class Task:
         "label",
         "output",
         "received",
+        "reply_bytes",
         "request",
         "size_bytes",
         "started",
@@ -130,6 +119,8 @@ class Task:
         function: str = "",
         size_bytes: int = 0,
         request: int = 0,
+        after: Any = None,
+        follow: Any = None,
     ) -> None:
         self.id = name
         self.kind: Kind = kind
@@ -138,6 +129,8 @@ class Task:
         self.function = function
         self.size_bytes = size_bytes
         self.request = request
+        self.after = after
+        self.follow = follow
         self.thread = threading.get_ident()
         #: Seconds since the epoch, as the other times.
         self.submitted = submitted
@@ -151,6 +144,8 @@ class Task:
         self.attempts: list[list[Any]] = []
         #: True when its engine may have written more than arrived.
         self.incomplete_output = False
+        #: What its value weighs before it is decoded.
+        self.reply_bytes = 0
         self._reply: tuple[dict[str, Any], Sequence[Frame]] | None = None
         self._outcome: tuple[Any, Exception | None] | None = None
         self._watchers: list[Callable[[Task], None]] | None = []
@@ -174,9 +169,9 @@ class Task:
             self.output = Output()
         return self.output
 
-    def finish(self, message: Message, content: dict[str, Any]) -> None:
+    def finish(self, ending: Ending, content: dict[str, Any]) -> None:
         """Take the final reply. I/O thread."""
-        ours = message.ours
+        ours = ending.ours
         self.received = datetime.now(UTC).timestamp()
         if ours.get("engine") is not None:
             self.engine = ours["engine"]
@@ -186,7 +181,8 @@ class Task:
         verdict = str(ours.get("verdict", "replied"))
         if verdict == "replied":
             self.status = str(content.get("status", "error"))
-            self._reply = (content, message.buffers)
+            self._reply = (content, ending.buffers)
+            self.reply_bytes = sum(memoryview(buffer).nbytes for buffer in ending.buffers)
         else:
             self.status = "aborted" if _BY_VERDICT.get(verdict) is errors.TaskAborted else "error"
             error = from_content(content, _BY_VERDICT.get(verdict))
@@ -217,31 +213,40 @@ class Task:
     def metadata(self) -> Metadata:
         """Return all that is known of it now."""
         written = self.output or Output()
-        values = {
-            "msg_id": self.id,
-            "submitted": _utc(self.submitted),
-            "started": _utc(self.started),
-            "completed": _utc(self.completed),
-            "received": _utc(self.received),
-            "engine_uuid": None if self.engine is None else f"e{self.engine}",
-            "engine_id": self.engine,
-            "status": self.status,
-            "execute_input": written.execute_input,
-            "execute_result": written.execute_result,
-            "error": written.error,
-            "stdout": written.stdout,
-            "stderr": written.stderr,
-            "outputs": list(written.outputs),
-            "data": {},
-            "label": self.label,
-        }
-        return Metadata((key, values.get(key)) for key in METADATA_KEYS)
+        return Metadata(
+            msg_id=self.id,
+            submitted=_utc(self.submitted),
+            started=_utc(self.started),
+            completed=_utc(self.completed),
+            received=_utc(self.received),
+            engine_uuid=None if self.engine is None else f"e{self.engine}",
+            engine_id=self.engine,
+            follow=self.follow,
+            after=self.after,
+            status=self.status,
+            execute_input=written.execute_input,
+            execute_result=written.execute_result,
+            error=written.error,
+            stdout=written.stdout,
+            stderr=written.stderr,
+            outputs=list(written.outputs),
+            data=written.published.values(),
+            label=self.label,
+        )
 
     def _end(self) -> None:
         with _lock:
             watchers, self._watchers = self._watchers, None
-        for watcher in watchers or ():
-            watcher(self)
+        self._tell(watchers or [])
+
+    def _tell(self, watchers: Sequence[Callable[[Task], None]]) -> None:
+        for place, watcher in enumerate(watchers):
+            try:
+                watcher(self)
+            except BaseException:
+                # A callback left with SystemExit: the others are told all the same.
+                self._tell(watchers[place + 1 :])
+                raise
 
     def _set_times(self, content: dict[str, Any]) -> None:
         last = self.attempts[-1] if self.attempts else [None, None, None, None]
@@ -255,13 +260,15 @@ class Task:
             return self._decode_value(content, buffers)
         if content.get("status") in ("aborted", "abort"):
             return None, errors.TaskAborted(f"Task {self.id} was aborted by its engine.")
-        return None, failures.rebuild(content, buffers, self.engine, self.id, self.kind)
+        told = cells.retell(content)
+        return None, failures.rebuild(told, buffers, self.engine, self.id, self.kind)
 
     def _decode_value(
         self, content: dict[str, Any], buffers: Sequence[Frame]
     ) -> tuple[Any, Exception | None]:
         if self.kind == "execute":
-            return ExecuteReply(self, content), None
+            count = int(content.get("execution_count") or 0)
+            return ExecuteReply(self.metadata(), count), None
         try:
             return payload.unpack_result(buffers), None
         except Exception as error:  # noqa: BLE001 - whatever a class of the user raises
@@ -271,68 +278,6 @@ class Task:
             )
             problem.__cause__ = error
             return None, problem
-
-
-class ExecuteReply:
-    """The result of one executed cell; shows its last value as IPython would.
-
-    Every key of the task's metadata is an attribute and an item: ``reply.stdout``.
-    """
-
-    def __init__(self, task: Task, content: dict[str, Any]) -> None:
-        self._task = task
-        self._content = content
-
-    @property
-    def msg_id(self) -> str:
-        """The id of its task."""
-        return self._task.id
-
-    @property
-    def metadata(self) -> Metadata:
-        """What is known of its task."""
-        return self._task.metadata()
-
-    @property
-    def execution_count(self) -> int:
-        """The number of the cell on its engine, from 1."""
-        return int(self._content.get("execution_count") or 0)
-
-    @property
-    def source(self) -> str | None:
-        """The code that ran."""
-        return self._task.written().execute_input
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """The last value by MIME type; empty when there is none."""
-        result = self._task.written().execute_result or {}
-        return dict(result.get("data", {}))
-
-    def __getitem__(self, key: str) -> Any:
-        return self.metadata[key]
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in METADATA_KEYS:
-            raise AttributeError(name)
-        return self.metadata[name]
-
-    def __repr__(self) -> str:
-        text = str(self.data.get("text/plain", ""))
-        short = text if len(text) <= 32 else text[:29] + "..."
-        return f"<ExecuteReply[{self.execution_count}]: {short}>"
-
-    def _repr_mimebundle_(self, **_wanted: object) -> dict[str, Any] | None:
-        data = self.data
-        return {**data, "text/plain": self._plain()} if data else None
-
-    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
-        printer.text(self._plain() if self.data else repr(self))
-
-    def _plain(self) -> str:
-        text = str(self.data.get("text/plain", ""))
-        gap = "\n" if "\n" in text else " "
-        return f"Out[{self._task.engine}:{self.execution_count}]:{gap}{text}"
 
 
 def from_content(

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import warnings
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.client import nesting
 from ipyviews.client.bell import Bell
 from ipyviews.client.tasks import Task
-from ipyviews.errors import CompositeError, IPyViewsError, UsageError
+from ipyviews.errors import (
+    ClusterError,
+    CompositeError,
+    IPyViewsError,
+    RemoteError,
+    UsageError,
+)
+from ipyviews.protocol.payload import StaysHere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -23,26 +32,32 @@ _ONLY_THE_WAITING = (
 )
 
 
-class Waitable(futures.Future[Any]):
+class Waitable(StaysHere, futures.Future[Any]):
     """Waits for tasks and collects their values; what `AsyncResult` is built on."""
 
-    def __init__(
+    _remedy = "Send its value, get()"
+
+    def __init__(  # noqa: PLR0917 - as `AsyncResult`
         self,
         client: Session,
-        children: Task | Sequence[Task],
+        children: Task | str | Sequence[Task | str],
         fname: str = "unknown",
-        *,
         targets: Any = None,
+        owner: bool = False,
         return_exceptions: bool = False,
     ) -> None:
         super().__init__()
         self._client = client
-        self._single = isinstance(children, Task)
+        self._single = isinstance(children, Task | str)
+        named = [children] if isinstance(children, Task | str) else children
         #: The tasks it waits for, in the order of the values.
-        self.tasks = [children] if isinstance(children, Task) else list(children)
+        self.tasks = [one if isinstance(one, Task) else client.task(one) for one in named]
+        #: Of use in ipyparallel, whose clients keep results; here the values are the result's own.
+        self.owner = owner
         self._fname = fname
         self._targets = targets
         self._return_exceptions = return_exceptions
+        self._value_in_list = False
         self._value: tuple[Any] | None = None
         self._error: Exception | None = None
         self._lock = threading.Lock()
@@ -78,9 +93,22 @@ class Waitable(futures.Future[Any]):
             raise RuntimeError("Cannot check successful() if not done.")
         return self._failure() is None
 
-    def wait(self, timeout: float | None = -1) -> Any:
-        """Wait until done, or for `timeout` [s]; None or a negative number waits on."""
-        return self._await_done(limit_s(timeout))
+    @property
+    def sent(self) -> bool:
+        """Whether what was passed may be changed now: it has been sent, or never will be."""
+        latest = self._connection.ledger.sent
+        return all(task.done or task.request <= latest for task in self.tasks)
+
+    def wait_for_send(self, timeout: float | None = -1) -> None:
+        """Wait until what was passed to the call may be changed.
+
+        Raises
+        ------
+        TimeoutError
+            It was not sent within `timeout` [s].
+        """
+        if not (self.sent or self._connection.wait_for(lambda: self.sent, limit_s(timeout))):
+            raise TimeoutError("Still waiting to be sent")
 
     def wait_for_output(self, timeout: float | None = -1) -> bool:
         """Wait until all output has arrived; it always precedes the results."""
@@ -101,7 +129,8 @@ class Waitable(futures.Future[Any]):
         return_exceptions
             Errors take the place of values instead of being raised.
         return_when
-            ``FIRST_EXCEPTION`` of `concurrent.futures`: raise as soon as one task has failed.
+            A constant of `concurrent.futures`: with ``FIRST_EXCEPTION`` it raises as soon as one
+            task has failed; with ``FIRST_COMPLETED`` it warns, and waits for all.
 
         Raises
         ------
@@ -114,20 +143,26 @@ class Waitable(futures.Future[Any]):
         KeyboardInterrupt
             The waiting was interrupted, not the work.
         """
-        limit = limit_s(timeout)
+        if return_when == futures.FIRST_COMPLETED:
+            warnings.warn("get() cannot return a part: it waits for all tasks.", stacklevel=2)
+            return_when = None
         try:
-            if return_when == futures.FIRST_EXCEPTION:
-                ready = self._await(lambda: self._left() == 0 or self._has_failed(), limit)
-            else:
-                ready = self._await_done(limit)
+            ready = self._await_enough(return_when or futures.ALL_COMPLETED, limit_s(timeout))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_ONLY_THE_WAITING) from None
         if not ready:
             raise TimeoutError("Result not ready.")
-        if self._left() and return_when:
-            raise self._composite([task for task in self.tasks if task.done])
         keep = self._return_exceptions if return_exceptions is None else return_exceptions
-        return self._all_values() if keep else self._good_values()
+        if keep:
+            return self._all_values()
+        if (error := self._failure()) is not None:
+            try:
+                raise error  # noqa: TRY301 - here its traceback begins
+            except Exception:
+                # So that the traceback has no frame of ours.
+                error.__traceback__ = None
+                raise
+        return self._good_values()
 
     @property
     def r(self) -> Any:
@@ -153,7 +188,9 @@ class Waitable(futures.Future[Any]):
         super().add_done_callback(fn)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return asyncio.wrap_future(self).__await__()
+        with self._connection.nesting.waiting() as update:
+            update(self.tasks)
+            return (yield from asyncio.wrap_future(self).__await__())
 
     # -- stopping -----------------------------------------------------------------------------
 
@@ -163,8 +200,7 @@ class Waitable(futures.Future[Any]):
         Returns
         -------
         bool
-            False if it is done already. The result becomes a `TaskAborted` or, from an
-            interrupted task, an error that is a KeyboardInterrupt's.
+            False if it is done already. The result becomes a `TaskAborted`.
         """
         waiting = [task.id for task in self.tasks if not task.done]
         if waiting:
@@ -194,9 +230,12 @@ class Waitable(futures.Future[Any]):
         with self._lock:
             self._finished.append(task)
             is_last = len(self._finished) == len(self.tasks)
-        if is_last:
-            self._end()
-        self._bell.ring()
+        try:
+            if is_last:
+                self._end()
+        finally:
+            # Also when a callback leaves with SystemExit.
+            self._bell.ring()
 
     def _end(self) -> None:
         self._is_done = True
@@ -206,14 +245,24 @@ class Waitable(futures.Future[Any]):
         else:
             self.set_result(None)
 
-    def _left(self) -> int:
-        return len(self.tasks) - len(self._finished)
-
     def _has_failed(self) -> bool:
         return any(task.status != "ok" for task in self._finished)
 
     def _await_done(self, timeout_s: float | None) -> bool:
         return self._await(self.done, timeout_s)
+
+    def _await_enough(self, return_when: str, timeout_s: float | None) -> bool:
+        """Wait for what a constant of `concurrent.futures` says."""
+        if return_when == futures.ALL_COMPLETED:
+            return self._await_done(timeout_s)
+        if return_when == futures.FIRST_EXCEPTION:
+            return self._await(lambda: self.done() or self._has_failed(), timeout_s)
+        if return_when == futures.FIRST_COMPLETED:
+            return self._await(lambda: self.done() or bool(self._finished), timeout_s)
+        raise UsageError(
+            "return_when must be ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not "
+            f"{return_when!r}."
+        )
 
     def _await(self, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
         if predicate():
@@ -221,37 +270,53 @@ class Waitable(futures.Future[Any]):
         if timeout_s == 0:
             return False
         self._connection.check_may_wait()
-        return self._bell.wait_for(predicate, timeout_s, self._connection.check_thread)
+        connection = self._connection
+        return nesting.wait_for(connection, self._bell, predicate, timeout_s, lambda: self.tasks)
 
     def _failure(self) -> Exception | None:
-        if self._error is None and self._has_failed():
-            self._error = self._composite(self.tasks)
+        """Return the error of the tasks that have ended by now."""
+        if self._error is None and (self._has_failed() or self._cannot_be_read()):
+            ended = [task for task in self.tasks if task.done]
+            error = self._composite(ended)
+            if len(ended) < len(self.tasks):
+                return error
+            self._error = error
         return self._error
+
+    def _cannot_be_read(self) -> bool:
+        """Whether something arrived that cannot be unpickled here."""
+        return self.done() and any(task.outcome()[1] is not None for task in self.tasks)
 
     def _composite(self, tasks: Sequence[Task]) -> Exception:
         found = [error for _, error in (task.outcome() for task in tasks) if error is not None]
-        # Whatever ended all tasks at once, a lost controller, is one failure, not many.
-        if self._single or (all(error is found[0] for error in found[1:]) and len(found) > 1):
-            return found[0]
+        # What ended all tasks at once, a lost controller, is one failure, not many.
+        first = found[0]
+        if self._single and isinstance(first, RemoteError):
+            first.tell(first.traceback)
+        is_one = len(found) > 1 or isinstance(first, ClusterError)
+        if self._single or (is_one and all(error is first for error in found)):
+            return first
         engines = {task.engine for task in self.tasks}
         total = len(engines) if len(engines) == len(self.tasks) else None
         return CompositeError(f"one or more exceptions raised in: {self._fname}", found, total)
 
     def _good_values(self) -> Any:
         if self._value is None:
-            outcomes = [task.outcome() for task in self.tasks]
-            if any(error is not None for _, error in outcomes):
-                self._error = self._error or self._composite(self.tasks)
-                raise self._error.with_traceback(None)
-            self._value = (self._reassemble([value for value, _ in outcomes]),)
+            self._value = (self._all_values(),)
         return self._value[0]
 
     def _all_values(self) -> Any:
-        outcomes = [task.outcome() for task in self.tasks]
-        return self._reassemble([value if error is None else error for value, error in outcomes])
+        return self._reassemble([_value_or_error(task) for task in self.tasks])
 
     def _reassemble(self, values: list[Any]) -> Any:
-        return values[0] if self._single else values
+        if not self._single:
+            return values
+        return values if self._value_in_list else values[0]
+
+
+def _value_or_error(task: Task) -> Any:
+    value, error = task.outcome()
+    return value if error is None else error
 
 
 def limit_s(timeout: float | None) -> float | None:

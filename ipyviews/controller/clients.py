@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.channels import size_bytes
 from ipyviews.core.events import ClientLeft, ClientResumed, ClientStalled
+from ipyviews.protocol.wire import bundle
 from ipyviews.transport.base import PeerGone
 
 if TYPE_CHECKING:
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipyviews.controller.channels import Channel
+    from ipyviews.controller.turns import Turns
     from ipyviews.core.events import Event
     from ipyviews.ids import ClientId, TaskId
     from ipyviews.protocol.wire import Frame
+
+    #: Task, type, content, metadata and buffers of a message.
+    Due = tuple[str, str, Mapping[str, Any] | Frame, Mapping[str, Any], Sequence[Frame]]
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,10 @@ FOLD_BYTES = 2 * STALL_BYTES
 
 #: A reply above this size [bytes] is data somebody asked for: it does not count against output.
 BULK_BYTES = 1024 * 1024
+
+#: Replies go together up to so many [count], and only while their results are small [bytes].
+MOST_TOGETHER = 256
+SMALL_BYTES = 65_536
 
 #: A client silent for this long [s] is sent a message, which fails when it is gone.
 PROBE_AFTER_S = 2.0
@@ -94,6 +103,8 @@ class Client:
     heard: float
     credit: Credit = field(default_factory=Credit)
     folded: dict[str, Folded] = field(default_factory=dict)
+    #: Replies that are not sent yet.
+    due: list[Due] = field(default_factory=list)
     #: The number of its newest request.
     newest: int = 0
     #: Tasks cancelled before their request came, by request: it travels on another channel.
@@ -109,6 +120,8 @@ class Clients:
         The two channels.
     clock
         Returns the time of events [s].
+    turns
+        Has what clients asked for and was not done yet.
     feed
         Takes events for the core.
     counters
@@ -125,15 +138,18 @@ class Clients:
         feed: Callable[[Event], object],
         counters: Counter[str],
         *,
+        turns: Turns,
         keep_work: bool = False,
     ) -> None:
         self._keep_work = keep_work
         self._shell = shell
         self._control = control
         self._clock = clock
+        self._turns = turns
         self._feed = feed
         self._counters = counters
         self._clients: dict[ClientId, Client] = {}
+        self._due: dict[ClientId, Client] = {}
         #: Called with the number of clients whenever it changes.
         self.on_count: Callable[[int], None] = lambda _n: None
         #: Called with a client that has left.
@@ -180,6 +196,7 @@ class Clients:
         if known is None:
             return
         log.info("client %s left: %s", client, why)
+        self._turns.finish(client)
         if known.credit.stalled:
             self._feed(ClientResumed(self._clock(), client))
         self._feed(ClientLeft(self._clock(), client, drop=not self._keep_work))
@@ -205,11 +222,16 @@ class Clients:
                 self.tell(client.id, "ping_request", {})
 
     def tell(
-        self, client: ClientId, msg_type: str, content: Mapping[str, Any], parent: str = ""
+        self,
+        client: ClientId,
+        msg_type: str,
+        content: Mapping[str, Any] | Frame,
+        parent: str = "",
+        buffers: Sequence[Frame] = (),
     ) -> None:
         """Send on the control channel; a client that is gone leaves."""
         try:
-            self._control.send(client, msg_type, content, parent=parent)
+            self._control.send(client, msg_type, content, parent=parent, buffers=buffers)
         except PeerGone:
             self.leave(client, "its connection is gone")
 
@@ -238,14 +260,23 @@ class Clients:
         metadata: Mapping[str, Any],
         buffers: Sequence[Frame] = (),
     ) -> None:
-        """Send a task's reply, after a notice of the output that was dropped, if any."""
+        """Send a task's reply with the next `flush`, after a notice of dropped output, if any."""
         known = self._clients.get(client)
         if known is None:
             return
         if (folded := known.folded.pop(task, None)) is not None:
             notice = {"messages": folded.messages, "bytes": folded.size}
-            self._send(known, "output_folded", notice, task=task, metadata={}, buffers=())
-        self._send(known, msg_type, content, task=task, metadata=metadata, buffers=buffers)
+            known.due.append((task, "output_folded", notice, {}, ()))
+        known.due.append((task, msg_type, content, metadata, buffers))
+        self._due[client] = known
+        if sum(map(size_bytes, buffers)) > SMALL_BYTES or len(known.due) >= MOST_TOGETHER:
+            self._send_due(known)
+
+    def flush(self) -> None:
+        """Send the replies that wait, those of one client in one message."""
+        due, self._due = self._due, {}
+        for client in due.values():
+            self._send_due(client)
 
     def output(
         self,
@@ -267,7 +298,7 @@ class Clients:
             folded.size += size_bytes(content) + sum(map(size_bytes, buffers))
             self._counters["output_folded"] += 1
         else:
-            self._send(known, msg_type, content, task=task, metadata=metadata, buffers=buffers)
+            self._send(known, (task, msg_type, content, metadata, buffers))
 
     def acknowledge(self, client: ClientId, total: int) -> None:
         """Take a client's word on what it has read; a stalled one may resume."""
@@ -282,16 +313,16 @@ class Clients:
         self._shell.close()
         self._control.close()
 
-    def _send(
-        self,
-        client: Client,
-        msg_type: str,
-        content: Mapping[str, Any] | Frame,
-        *,
-        task: str,
-        metadata: Mapping[str, Any],
-        buffers: Sequence[Frame],
-    ) -> None:
+    def _send_due(self, client: Client) -> None:
+        due, client.due = client.due, []
+        if len(due) > 1:
+            content, buffers = bundle(due)
+            due = [("", "bundle_reply", content, {}, buffers)]
+        for message in due:
+            self._send(client, message)
+
+    def _send(self, client: Client, message: Due) -> None:
+        task, msg_type, content, metadata, buffers = message
         try:
             size = self._shell.send(
                 client.id, msg_type, content, parent=task, metadata=metadata, buffers=buffers

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from ipyviews.core.schemes import DEFAULT, SCHEMES
 from ipyviews.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,16 @@ class Config:
     detached: bool = False
     #: Process id of the program an attached cluster belongs to.
     owner: int | None = None
+    #: A name clients may look for it by, besides its id.
+    profile: str = "default"
+    #: How an engine is chosen among those with room; see `ipyviews.core.schemes`.
+    scheme: str = DEFAULT
+    #: Most calls in flight on one engine [count]; 0 for as many as take a few milliseconds.
+    prefetch: int = 0
+    #: True to keep what calls are sent and return after delivery, so that it can be asked for.
+    keep_results: bool = False
+    #: Where records of tasks are written too; None for memory only.
+    history_file: Path | None = None
 
     def kernel(self, engine: int) -> str | None:
         """Return the kernelspec name for an engine; later ones take the last that was named."""
@@ -51,6 +60,8 @@ def read_config(folder: Path) -> Config:
     path = folder / "config.json"
     try:
         return _parse(folder, json.loads(path.read_bytes()))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path} is not the settings of a cluster ({type(error).__name__}: {error}); "
@@ -60,7 +71,7 @@ def read_config(folder: Path) -> Config:
 
 def _parse(folder: Path, value: dict[str, Any]) -> Config:
     kernels = tuple(None if name is None else str(name) for name in value.get("kernels") or ())
-    cwd = value.get("cwd")
+    cwd, history = value.get("cwd"), value.get("history_file")
     return Config(
         folder=folder,
         cluster_id=str(value["cluster_id"]),
@@ -72,4 +83,17 @@ def _parse(folder: Path, value: dict[str, Any]) -> Config:
         version=str(value["version"]),
         detached=value.get("detached") is True,
         owner=None if value.get("owner") is None else int(value["owner"]),
+        profile=str(value.get("profile") or "default"),
+        **_scheduling(value),
+        keep_results=value.get("keep_results") is True,
+        history_file=None if history is None else Path(history),
     )
+
+
+def _scheduling(value: dict[str, Any]) -> dict[str, Any]:
+    scheme, prefetch = str(value.get("scheme") or DEFAULT), int(value.get("prefetch") or 0)
+    if scheme not in SCHEMES:
+        raise UsageError(f"there is no scheme {scheme!r}; there are {', '.join(SCHEMES)}")
+    if prefetch < 0:
+        raise UsageError(f"prefetch must be at least 0, not {prefetch}")
+    return {"scheme": scheme, "prefetch": prefetch}

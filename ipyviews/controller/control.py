@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from ipyviews.errors import (
     VersionMismatch,
 )
 from ipyviews.ids import TaskId
+from ipyviews.launching.memory import resident_bytes
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
@@ -83,6 +85,12 @@ class Control:
             "restart_request": self._restart,
             "signal_request": self._signal,
             "shutdown_request": self._shutdown,
+            "queue_request": self._queue,
+            "history_request": performer.records.history,
+            "db_request": performer.records.query,
+            "result_request": performer.records.results,
+            "purge_request": performer.records.purge,
+            "resubmit_request": performer.records.resubmit,
         }
 
     def handle(self, client: ClientId, message: Message) -> None:
@@ -134,8 +142,11 @@ class Control:
             self._answer(client, message, fields)
 
     def _answer(self, client: ClientId, message: Message, fields: Fields) -> None:
-        content = {"status": "ok", **fields}
-        self._clients.tell(client, _reply_type(message), content, parent=message.msg_id)
+        buffers, packed = fields.pop("buffers", ()), fields.pop("packed", None)
+        content: Fields | bytes = {"status": "ok", **fields}
+        if packed is not None:
+            content = b'{"status":"ok",%s}' % packed
+        self._clients.tell(client, _reply_type(message), content, message.msg_id, buffers)
         if message.msg_type == "bye_request":
             self._clients.leave(client, "it said bye")
 
@@ -182,6 +193,7 @@ class Control:
         if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
             raise UsageError("cancel_request: `tasks` must be a list of task ids")
         named = tuple(map(TaskId, dict.fromkeys(tasks)))
+        self._performer.turns.finish(client)
         early = self._clients.doom(client, named)
         event = CancelRequested(self._loop.time(), client, named)
         effects = self._performer.feed(event)
@@ -207,13 +219,21 @@ class Control:
     # -- the cluster -----------------------------------------------------------------------------
 
     def _status(self, _client: ClientId, _content: Fields) -> Fields:
-        engines = []
+        engines, host = [], socket.gethostname()
         for engine in self._fleet:
             load = self._performer.state.engines[engine.id]
             work = {"running": len(load.running), "queued": len(load.queued)}
-            engines.append({**engine.info(), **work, "since": engine.since})
+            info = {**engine.info(), **work, "since": engine.since, "host": host}
+            memory = None if engine.state == "lost" else resident_bytes(info["pid"])
+            engines.append({**info, "memory": memory})
         clients = [{"id": c.id, "name": c.name, "pid": c.pid} for c in self._clients]
         return {"engines": engines, "clients": clients, "counters": dict(self._counters)}
+
+    def _queue(self, _client: ClientId, content: Fields) -> Fields:
+        """Name the unfinished tasks of each engine, and those without one."""
+        chosen = {engine.id for engine in self._fleet.find(_engine_ids(content))}
+        tasks = self._performer.state.tasks.values()
+        return self._performer.records.queues(tasks, chosen, verbose=content.get("verbose") is True)
 
     def _start(self, _client: ClientId, content: Fields) -> Fields:
         n = _number(content, "n", least=1, most=MOST_ENGINES)

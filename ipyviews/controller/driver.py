@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -22,8 +23,10 @@ from ipyviews.controller.fleet import Fleet
 from ipyviews.controller.links import Links
 from ipyviews.controller.outputs import Gate
 from ipyviews.controller.performer import Performer
+from ipyviews.controller.records import Records
 from ipyviews.controller.requests import Requests, Store
 from ipyviews.core.state import ControllerState
+from ipyviews.store.sqlite import HistoryFile
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
@@ -70,8 +73,13 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._store = Store()
-        self._performer = Performer(ControllerState(), self._store)
+        state = ControllerState(
+            bundle=config.prefetch or None, scheme=config.scheme, chance=random.Random()
+        )
+        self._performer = Performer(state, self._store)
         self._notice: asyncio.Handle | None = None
+        # First of all: when it cannot be used, nothing is open yet.
+        self._file = self._open_history()
         self._shell = self._bind("shell_port")
         self._control_channel = self._bind("control_port")
         self._connect_rooms()
@@ -92,14 +100,24 @@ class Driver:
             self._loop.time,
             performer.feed,
             counters,
+            turns=performer.turns,
             keep_work=self.config.detached,
         )
+        self.records = self._make_records()
         self.links = Links(self._transport, identity, counters)
-        self.gate = Gate(self._loop, self.clients, counters, performer.answered)
+        self.gate = Gate(
+            self._loop,
+            self.clients,
+            performer.turns,
+            counters,
+            answered=performer.answered,
+            returned=performer.returned,
+        )
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
         self.clients.on_left = self.fleet.tell_left
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
+        performer.records, self.gate.on_output = self.records, self.records.written
         performer.on_broken = self.end
         self.fleet.on_change = self._engines_changed
         cluster = {
@@ -108,9 +126,30 @@ class Driver:
             "life": self.life,
         }
         self.control = Control(cluster, performer, counters, self.end)
-        self.requests = Requests(self._store, self.clients, performer.feed, counters)
+        self.requests = Requests(
+            self._store,
+            self.clients,
+            self.records,
+            performer.feed,
+            counters,
+            turns=performer.turns,
+        )
+        self.records.submit_again = self.requests.submit_again
         self._shell.listen(self.requests.handle)
         self._control_channel.listen(self.control.handle)
+
+    def _open_history(self) -> HistoryFile | None:
+        path, keep = self.config.history_file, self.config.keep_results
+        return None if path is None else HistoryFile(path, self.counters, keep_buffers=keep)
+
+    def _make_records(self) -> Records:
+        return Records(
+            self.clients,
+            self.counters,
+            keep=self.config.keep_results,
+            keep_undelivered=self.config.detached,
+            file=self._file,
+        )
 
     def connection_info(self, pid: int) -> dict[str, object]:
         """Return the content of the connection file; in form that of a kernel."""
@@ -125,12 +164,19 @@ class Driver:
                 "version": __version__,
                 "cluster_id": self.config.cluster_id,
                 "life": self.life,
+                "scheme": self.config.scheme,
+                "profile": self.config.profile,
                 "pid": pid,
                 "folder": str(self.config.folder),
                 "n": self.config.n,
                 "owner": self.config.owner,
             },
         }
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no task."""
+        return not len(self._store)
 
     def end(self, why: str) -> None:
         """Ask for the end of the cluster; only the first reason counts."""
@@ -150,6 +196,7 @@ class Driver:
         self._performer.close()
         self.clients.close()
         self._transport.close()
+        await self.records.close()
 
     def _probe(self) -> None:
         self.clients.probe()

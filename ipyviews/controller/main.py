@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ipyviews.controller.config import read_config
 from ipyviews.controller.driver import Driver
+from ipyviews.controller.garbage import collect_when_idle
 from ipyviews.errors import ClusterError, IPyViewsError, UsageError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
@@ -66,6 +67,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, driver.end, "the controller was told to end")
     info = json.dumps(driver.connection_info(os.getpid()))
     write_private(config.folder / "cluster.json", info)
+    collect_when_idle(loop, lambda: driver.is_idle)
     agent = Agent(driver, agent_socket) if has_agent else None
     try:
         driver.fleet.start(config.n)

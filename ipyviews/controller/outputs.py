@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.core.events import Kind, Status
 from ipyviews.errors import ProtocolError
+from ipyviews.protocol.wire import unbundle
 
 if TYPE_CHECKING:
     import asyncio
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from ipyviews.controller.clients import Clients
     from ipyviews.controller.links import Link
-    from ipyviews.ids import Attempt, ClientId
-    from ipyviews.protocol.wire import Message
+    from ipyviews.controller.turns import Turns
+    from ipyviews.ids import Attempt, ClientId, TaskId
+    from ipyviews.protocol.wire import Frame, Message
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Answer:
 
     message: Message
     incomplete: bool
+    #: How long the call ran; None when its engine did not say [s].
+    ran_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +56,7 @@ class Flight:
     #: The reply, while it waits for the idle.
     reply: Message | None = None
     status: Status = Status.OK
+    ran_s: float | None = None
     #: When the reply or output came last, by the loop's clock [s].
     heard: float = 0.0
     timer: asyncio.TimerHandle | None = None
@@ -66,24 +71,35 @@ class Gate:
         Its clock and timers.
     clients
         Where output goes.
+    turns
+        Takes in bundles.
     counters
         Counts for the status reply.
     answered
         Called once for each attempt that has its reply and its output.
+    returned
+        Called with attempts that their engine had not started and gave back.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         clients: Clients,
+        turns: Turns,
         counters: Counter[str],
+        *,
         answered: Callable[[Attempt, Status, Answer], None],
+        returned: Callable[[tuple[Attempt, ...]], None],
     ) -> None:
         self._loop = loop
         self._clients = clients
+        self._turns = turns
         self._counters = counters
         self._answered = answered
+        self._returned = returned
         self._flights: dict[str, Flight] = {}
+        #: Called with task, type and content of every message of output.
+        self.on_output: Callable[[TaskId, str, Frame], None] = lambda _task, _type, _content: None
 
     def open(self, attempt: Attempt, kind: Kind, client: ClientId) -> None:
         """Expect output and a reply of an attempt that is about to be sent."""
@@ -99,14 +115,40 @@ class Gate:
         return [f for f in self._flights.values() if f.client == client and f.reply is None]
 
     def replied(self, link: Link, message: Message) -> None:
-        """Take an engine's reply; pass it on now or when its output is complete."""
+        """Take an engine's reply, or several; pass each on now or when its output is complete."""
+        try:
+            parts = unbundle(message)
+        except ProtocolError as error:
+            self._counters["unverified"] += 1
+            log.warning("dropped a message of an engine: %s", error)
+            return
+        if message.msg_type == "calls_returned":
+            self._give_back(link, message)
+        elif len(parts) == 1:
+            self._replied(link, parts[0])
+        else:
+            self._turns.end_tasks(link, self._replied_all(link, parts))
+
+    def _replied_all(self, link: Link, parts: Sequence[Message]) -> Iterator[None]:
+        for part in parts:
+            self._replied(link, part)
+            yield
+
+    def _give_back(self, link: Link, message: Message) -> None:
+        flights = [self._flights.get(str(name)) for name in _read(message).get("attempts", ())]
+        found = [flight for flight in flights if flight is not None and _is_from(link, flight)]
+        for flight in found:
+            self._close(flight)
+        self._returned(tuple(flight.attempt for flight in found))
+
+    def _replied(self, link: Link, message: Message) -> None:
         flight = self._flights.get(message.parent_id)
         if flight is None or flight.reply is not None or not _is_from(link, flight):
             self._counters["stale"] += 1
             return
         content = _read(message)
         link.foreign_loop = flight.kind is Kind.APPLY and content.get("eventloop") is True
-        flight.status = _status(content)
+        flight.status, flight.ran_s = _status(content), _ran_s(content)
         flight.reply = message
         if flight.idle or (flight.kind is Kind.APPLY and content.get("output") is not True):
             self._pass(flight, incomplete=False)
@@ -124,6 +166,7 @@ class Gate:
             self._status_changed(flight, message)
         elif message.msg_type not in NOT_OUTPUT:
             flight.heard = self._loop.time()
+            self.on_output(flight.attempt.task, message.msg_type, message.content)
             self._clients.output(
                 flight.client,
                 message.msg_type,
@@ -135,6 +178,7 @@ class Gate:
 
     def engine_lost(self, link: Link) -> None:
         """Pass the replies that were held and expect nothing more of this engine."""
+        self._turns.finish(link)
         for flight in [f for f in self._flights.values() if _is_from(link, f)]:
             if flight.reply is not None:
                 self._pass(flight, incomplete=True)
@@ -164,7 +208,8 @@ class Gate:
     def _pass(self, flight: Flight, *, incomplete: bool) -> None:
         assert flight.reply is not None  # noqa: S101 - only replied flights come here
         self._close(flight)
-        self._answered(flight.attempt, flight.status, Answer(flight.reply, incomplete))
+        answer = Answer(flight.reply, incomplete, flight.ran_s)
+        self._answered(flight.attempt, flight.status, answer)
 
     def _close(self, flight: Flight) -> None:
         if flight.timer is not None:
@@ -190,7 +235,17 @@ def _status(content: dict[str, Any]) -> Status:
     said = content.get("status")
     if said == "ok":
         return Status.OK
+    if content.get("unmet") is True:
+        return Status.UNMET
     return Status.ABORTED if said in ("aborted", "abort") else Status.ERROR
+
+
+def _ran_s(content: dict[str, Any]) -> float | None:
+    started, ended = content.get("started"), content.get("ended")
+    if type(started) is float and type(ended) is float:
+        # The wall clock may be set back meanwhile.
+        return max(0.0, ended - started)
+    return None
 
 
 def _output_metadata(message: Message, flight: Flight) -> dict[str, Any]:

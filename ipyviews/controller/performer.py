@@ -10,8 +10,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, assert_never
 
-from ipyviews.core.effects import Dispatch, Forget, Interrupt, Reply, Verdict, WakeAt
-from ipyviews.core.events import Kind, TaskReplied, Woke
+from ipyviews.controller.turns import Turns
+from ipyviews.core.effects import Dispatch, Forget, Interrupt, Recall, Reply, Verdict, WakeAt
+from ipyviews.core.events import Kind, TaskReplied, TasksReturned, Woke
+from ipyviews.protocol.wire import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -20,11 +22,15 @@ if TYPE_CHECKING:
     from ipyviews.controller.fleet import Fleet
     from ipyviews.controller.links import Link, Links
     from ipyviews.controller.outputs import Answer, Gate
-    from ipyviews.controller.requests import Store
+    from ipyviews.controller.records import Records
+    from ipyviews.controller.requests import PendingTask, Store
     from ipyviews.core.effects import Effect, Run
     from ipyviews.core.events import Event, Status
     from ipyviews.core.state import ControllerState
     from ipyviews.ids import Attempt
+
+    #: What goes in one message: kind, submission, urgency.
+    Together = tuple[Kind, int, bool]
 
 #: The error a client raises for each verdict that is not the engine's own reply.
 ENAMES = {
@@ -33,7 +39,10 @@ ENAMES = {
     Verdict.ENGINE_LOST: "EngineError",
     Verdict.UNKNOWN_ENGINE: "UsageError",
     Verdict.NO_ENGINES: "NoEnginesRegistered",
+    Verdict.DEADLOCK: "ImpossibleDependency",
     Verdict.TIMEOUT: "TaskTimeout",
+    Verdict.IMPOSSIBLE: "ImpossibleDependency",
+    Verdict.INVALID: "InvalidDependency",
 }
 
 
@@ -54,12 +63,19 @@ class Performer:
         self.links: Links
         self.fleet: Fleet
         self.gate: Gate
+        self.records: Records
         #: Called with a sentence when an event could not be handled.
         self.on_broken: Callable[[str], None] = lambda _why: None
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Event, Answer | None]] = deque()
         self._is_busy = False
+        #: More than 0 while what is decided is sent later, more together.
+        self._held = 0
+        #: Work that is done in slices.
+        self.turns = Turns(self._loop, self.quietly, self.send)
+        #: Calls and cells that go out, by engine and request.
+        self._leaving: dict[Link, dict[Together, list[tuple[Attempt, PendingTask]]]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -90,14 +106,34 @@ class Performer:
             raise
         finally:
             self._is_busy = False
+        if not self._held:
+            self.send()
         return first
+
+    def quietly(self, work: Callable[[], None]) -> None:
+        """Run `work` and leave what it causes to be sent by the next `send`."""
+        self._held += 1
+        try:
+            work()
+        finally:
+            self._held -= 1
+
+    def send(self) -> None:
+        """Send what was decided on: the calls of one request to one engine in one message."""
+        self._send_dispatches()
+        self.clients.flush()
 
     def answered(self, attempt: Attempt, status: Status, answer: Answer) -> None:
         """Tell the core that an attempt has ended; its answer is at hand for the reply."""
-        self.feed(TaskReplied(self._loop.time(), attempt, status), answer)
+        self.feed(TaskReplied(self._loop.time(), attempt, status, answer.ran_s), answer)
+
+    def returned(self, attempts: tuple[Attempt, ...]) -> None:
+        """Tell the core that an engine gave back what it had not started."""
+        self.feed(TasksReturned(self._loop.time(), attempts))
 
     def close(self) -> None:
         """Stop timers and what runs in the background."""
+        self.turns.close()
         for timer in self._timers.values():
             timer.cancel()
         for task in self._background:
@@ -105,8 +141,10 @@ class Performer:
 
     def _perform(self, effect: Effect, answer: Answer | None) -> None:
         match effect:
-            case Dispatch(attempt, kind):
-                self._dispatch(attempt, kind)
+            case Dispatch():
+                self._dispatch(effect)
+            case Recall(attempts):
+                self._recall(attempts)
             case Interrupt(attempt, kind):
                 self.interrupt(attempt, kind)
             case Reply():
@@ -120,32 +158,58 @@ class Performer:
 
     # -- to engines ------------------------------------------------------------------------------
 
-    def _dispatch(self, attempt: Attempt, kind: Kind) -> None:
+    def _dispatch(self, dispatch: Dispatch) -> None:
+        attempt, kind = dispatch.attempt, dispatch.kind
         link = self.fleet.link(attempt.engine, attempt.incarnation)
         if link is None:
             # Its exit is being told; the core hears of it in an event that is already queued.
             return
         pending = self._store.get(attempt.task)
         self.gate.open(attempt, kind, pending.client)
-        channel = "apply" if kind is Kind.APPLY else "shell"
+        together = kind, id(pending.submission), dispatch.urgent
+        self._leaving.setdefault(link, {}).setdefault(together, []).append((attempt, pending))
+
+    def _send_dispatches(self) -> None:
+        leaving, self._leaving = self._leaving, {}
+        for link, requests in leaving.items():
+            for (kind, _, urgent), calls in requests.items():
+                self._send(link, kind, calls, urgent=urgent)
+
+    def _send(
+        self, link: Link, kind: Kind, calls: list[tuple[Attempt, PendingTask]], *, urgent: bool
+    ) -> None:
+        attempt, pending = calls[0]
         content, buffers = pending.frames()
+        if len(calls) > 1:
+            tasks = [one.index for _, one in calls]
+            bundle, buffers = pending.submission.cut_together(tasks)
+            content = pack({**bundle, "attempts": [one.msg_id for one, _ in calls]})
         self.links.send(
             link,
-            channel,
+            "apply" if kind is Kind.APPLY else "shell",
             f"{kind}_request",
             attempt.msg_id,
             content,
-            metadata=pending.metadata() if kind is Kind.APPLY else None,
+            metadata=pending.metadata(urgent=urgent) if kind is Kind.APPLY else None,
             buffers=buffers,
         )
         if kind is Kind.APPLY and link.foreign_loop:
             self._nudge(link)
+
+    def _recall(self, attempts: tuple[Attempt, ...]) -> None:
+        link = self.fleet.link(attempts[0].engine, attempts[0].incarnation)
+        if link is None:
+            return
+        self._send_dispatches()
+        content = {"attempts": [attempt.msg_id for attempt in attempts]}
+        self.links.send(link, "apply", "recall_request", link.new_id(), content)
 
     def interrupt(self, attempt: Attempt, kind: Kind) -> None:
         """Stop an attempt if it still runs, and nothing else."""
         link = self.fleet.link(attempt.engine, attempt.incarnation)
         if link is None or not self.gate.is_running(attempt):
             return
+        self._send_dispatches()
         if link.can_apply:
             content = {"attempt": attempt.msg_id, "kind": kind}
             self.links.request(link, "apply", "interrupt_request", content)
@@ -175,21 +239,25 @@ class Performer:
         }
         msg_type = f"{pending.kind}_reply"
         if reply.verdict is not Verdict.REPLIED or answer is None:
-            content = error_content(ENAMES.get(reply.verdict, "TaskError"), reply.reason)
+            reason = _reason(reply, answer)
+            content = error_content(ENAMES.get(reply.verdict, "TaskError"), reason)
             self.clients.reply(
                 reply.client, msg_type, content, task=reply.task, metadata={"ipyviews": ours}
             )
+            self.records.ended(reply.client, reply.task, ours, content, ())
             return
         if answer.incomplete:
             ours["incomplete_output"] = True
         self.clients.reply(
             reply.client,
             msg_type,
-            answer.message.content,
+            answer.message.body,
             task=reply.task,
             metadata={**answer.message.metadata, "ipyviews": ours},
             buffers=answer.message.buffers,
         )
+        message = answer.message
+        self.records.ended(reply.client, reply.task, ours, message.body, message.buffers)
 
     def _history(self, runs: Sequence[Run]) -> list[list[Any]]:
         """Put the runs into wall-clock time; the core's clock means nothing elsewhere."""
@@ -213,6 +281,13 @@ class Performer:
         task = self._loop.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _reason(reply: Reply, answer: Answer | None) -> str:
+    """Say why a task did not run to its end; of a requirement also what its engine says of it."""
+    if reply.verdict is not Verdict.IMPOSSIBLE or reply.attempt is None or answer is None:
+        return reply.reason
+    return f"{reply.reason}; the last said: {answer.message.read().get('evalue', '')}"
 
 
 def error_content(ename: str, sentence: str) -> dict[str, Any]:

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.performer import error_content
 from ipyviews.controller.submissions import parse_submission
-from ipyviews.core.events import CancelRequested, TaskSubmitted
-from ipyviews.errors import IPyViewsError, UsageError
-from ipyviews.ids import RequestId, task_id
+from ipyviews.core.events import CancelRequested, TaskSubmitted, TaskWaits
+from ipyviews.errors import IPyViewsError, ProtocolError, UsageError
+from ipyviews.ids import RequestId, TaskId, parse_attempt, task_id
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ipyviews.controller.clients import Clients
+    from ipyviews.controller.records import Records
     from ipyviews.controller.submissions import Submission
+    from ipyviews.controller.turns import Turns
     from ipyviews.core.events import Event, Kind
-    from ipyviews.ids import ClientId, EngineId, TaskId
+    from ipyviews.ids import ClientId, EngineId
     from ipyviews.protocol.wire import Frame, Message
 
 log = logging.getLogger(__name__)
@@ -53,9 +55,10 @@ class PendingTask:
         """Return content and buffers for an engine."""
         return self.submission.cut(self.index)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self, *, urgent: bool = False) -> dict[str, Any]:
         """Return the metadata of an ``apply_request`` for an engine."""
-        return {"ipyviews": {"client": self.client, **self.submission.ours}}
+        haste = {"urgent": True} if urgent else {}
+        return {"ipyviews": {"client": self.client, **self.submission.ours, **haste}}
 
 
 class Store:
@@ -92,6 +95,10 @@ class Requests:
         Where frames are kept.
     clients
         Who may ask, and where refusals go.
+    records
+        Takes note of every request.
+    turns
+        Takes in requests with many tasks.
     feed
         Takes events for the core.
     counters
@@ -102,17 +109,25 @@ class Requests:
         self,
         store: Store,
         clients: Clients,
+        records: Records,
         feed: Callable[[Event], object],
         counters: Counter[str],
+        *,
+        turns: Turns,
     ) -> None:
         self._store = store
         self._clients = clients
+        self._records = records
+        self._turns = turns
         self._feed = feed
         self._counters = counters
         self._loop = asyncio.get_running_loop()
 
     def handle(self, client: ClientId, message: Message) -> None:
         """Turn one request into tasks, or answer what is wrong with it."""
+        if message.msg_type == "waiting_request":
+            self._note_wait(message)
+            return
         try:
             submission = self._check(client, message)
         except IPyViewsError as error:
@@ -122,22 +137,63 @@ class Requests:
             content = error_content(type(error).__name__, str(error))
             self._clients.refuse(client, msg_type, content, message.msg_id)
         else:
-            self._submit(client, RequestId(message.msg_id), submission)
+            steps = self._take_in(client, message, submission)
+            self._turns.make_tasks(client, steps, submission.tasks)
+
+    def _take_in(
+        self, client: ClientId, message: Message, submission: Submission
+    ) -> Iterator[None]:
+        request = RequestId(message.msg_id)
+        doomed = self._clients.note_request(client, request)
+        yield from self._submit(client, request, submission, message.header, message.ours)
+        if doomed:
+            self._feed(CancelRequested(self._loop.time(), client, tuple(doomed)))
+
+    def _note_wait(self, message: Message) -> None:
+        """Take in that a task uses a client and waits for what it asked for, or goes on."""
+        try:
+            content = message.read()
+            attempt = parse_attempt(str(content["attempt"]))
+            awaited = tuple(TaskId(str(task)) for task in content["tasks"])
+        except (ProtocolError, KeyError, TypeError):
+            attempt = None
+        if attempt is None:
+            self._counters["refused"] += 1
+        else:
+            self._feed(TaskWaits(self._loop.time(), attempt, awaited))
+
+    def submit_again(
+        self, client: ClientId, request: RequestId, submission: Submission, ours: dict[str, Any]
+    ) -> None:
+        """Submit what an earlier request asked for, under the name of a new one."""
+        self._check_name(client, request)
+        header = {"msg_id": request, "msg_type": f"{submission.kind}_request", "session": client}
+        steps = self._submit(client, request, submission, header, ours)
+        self._turns.make_tasks(client, steps, submission.tasks)
 
     def _check(self, client: ClientId, message: Message) -> Submission:
         if not self._clients.heard(client):
             raise UsageError("say hello_request first: the controller does not know this session")
-        request = message.msg_id
+        self._check_name(client, message.msg_id)
+        return parse_submission(message)
+
+    def _check_name(self, client: ClientId, request: str) -> None:
         # The name of an attempt is taken apart at its slashes.
         if not request.startswith(f"{client}-") or "/" in request or len(request) > 200:
             raise UsageError("the msg_id of a request must be <session>-<number>")
         if task_id(request, 0) in self._store:
             raise UsageError(f"there is a request {request} already")
-        return parse_submission(message)
 
-    def _submit(self, client: ClientId, request: RequestId, submission: Submission) -> None:
+    def _submit(
+        self,
+        client: ClientId,
+        request: RequestId,
+        submission: Submission,
+        header: dict[str, Any],
+        ours: dict[str, Any],
+    ) -> Iterator[None]:
         choice = submission.choice
-        doomed = self._clients.note_request(client, request)
+        self._records.submitted(client, request, submission, header, ours)
         for index in range(submission.tasks):
             task = task_id(request, index)
             pending = PendingTask(client, submission, index)
@@ -153,7 +209,8 @@ class Requests:
                 retries=choice.retries,
                 reruns=choice.reruns,
                 timeout_s=choice.timeout_s,
+                after=choice.after,
+                follow=choice.follow,
             )
             self._feed(event)
-        if doomed:
-            self._feed(CancelRequested(self._loop.time(), client, tuple(doomed)))
+            yield

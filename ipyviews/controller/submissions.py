@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.channels import size_bytes
-from ipyviews.core.events import Kind
+from ipyviews.core.events import Dependency, Kind
 from ipyviews.errors import UsageError
-from ipyviews.ids import EngineId
+from ipyviews.ids import EngineId, TaskId
 from ipyviews.protocol.wire import pack
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Choice:
     retries: int
     reruns: int
     timeout_s: float | None
+    #: What load-balanced tasks have to wait for, and where they have to run.
+    after: Dependency | None = None
+    follow: Dependency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,23 @@ class Submission:
     buffers: Sequence[Frame]
     cuts: Cuts | None
 
+    def cut_together(self, tasks: Sequence[int]) -> tuple[dict[str, Any], Sequence[Frame]]:
+        """Return content and buffers of several tasks for one engine."""
+        assert self.cuts is not None  # noqa: S101 - only calls go together
+        ends, large = self.cuts.ends, self.cuts.buffer_ends
+        view, first, last = memoryview(self.buffers[1]), tasks[0], tasks[-1]
+        if last - first + 1 == len(tasks):
+            arguments: Frame = view[ends[first] : ends[last + 1]]
+        else:
+            arguments = b"".join(view[ends[task] : ends[task + 1]] for task in tasks)
+        rest = [
+            buffer
+            for task in tasks
+            for buffer in self.buffers[2 + large[task] : 2 + large[task + 1]]
+        ]
+        content = {"index": [self.cuts.index[task] for task in tasks]}
+        return content, [self.buffers[0], arguments, *rest]
+
     def cut(self, task: int) -> tuple[Frame, Sequence[Frame]]:
         """Return content and buffers for one engine; slices, not copies."""
         if self.cuts is None or len(self.cuts.index) == 1:
@@ -71,6 +92,19 @@ class Submission:
         first, last = self.cuts.buffer_ends[task : task + 2]
         content = pack({"index": [self.cuts.index[task]]})
         return content, [function, memoryview(arguments)[start:end], *oob[first:last]]
+
+    def alone(self, task: int) -> Submission:
+        """Return the request of one of its tasks only, for whichever engine is free."""
+        content, buffers = self.cut(task)
+        cuts = self.cuts
+        if cuts is not None and len(cuts.index) > 1:
+            cuts = Cuts([cuts.index[task]])
+        choice = replace(self.choice, targets=None)
+        return replace(self, choice=choice, tasks=1, content=content, buffers=buffers, cuts=cuts)
+
+    def without_dependencies(self) -> Submission:
+        """Return the same request, waiting for no task."""
+        return replace(self, choice=replace(self.choice, after=None, follow=None))
 
 
 def parse_submission(message: Message) -> Submission:
@@ -104,13 +138,39 @@ def _choice(ours: dict[str, Any]) -> Choice:
         raise UsageError("`timeout` must be a number of seconds, at least 0")
     targets = _engines(ours["targets"], "targets") if "targets" in ours else None
     allowed = ours.get("any")
+    after, follow = (_dependency(ours, name) for name in ("after", "follow"))
+    if targets is not None and (after or follow):
+        raise UsageError("`after` and `follow` are for load-balanced requests: those with `any`")
     return Choice(
         targets=targets,
         allowed=None if allowed is None else frozenset(_engines(allowed, "any")),
         retries=_count(ours, "retries", 0),
         reruns=_count(ours, "reruns", 1),
         timeout_s=timeout,
+        after=after,
+        follow=follow,
     )
+
+
+def _dependency(ours: dict[str, Any], name: str) -> Dependency | None:
+    value = ours.get(name)
+    if value is None:
+        return None
+    tasks = value.get("tasks") if isinstance(value, dict) else None
+    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+        raise UsageError(f"`{name}` must have a list of task ids in `tasks`")
+    flags = {flag: value.get(flag, flag != "failure") for flag in ("all", "success", "failure")}
+    if not all(isinstance(flag, bool) for flag in flags.values()):
+        raise UsageError(f"`all`, `success` and `failure` of `{name}` must be true or false")
+    if not flags["success"] and not flags["failure"]:
+        raise UsageError(f"`{name}` must wait for the success or the failure of its tasks, or both")
+    return _shared(Dependency(frozenset(map(TaskId, tasks)), **flags))
+
+
+@lru_cache(maxsize=16)
+def _shared(dependency: Dependency) -> Dependency:
+    """Return one object for all equal ones: every request of a map names the same tasks."""
+    return dependency
 
 
 def _engines(value: Any, name: str) -> tuple[EngineId, ...]:

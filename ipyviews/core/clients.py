@@ -5,16 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ipyviews.core.events import Kind
+
 if TYPE_CHECKING:
     from ipyviews.core.queues import Home, Lane
     from ipyviews.core.tasks import Task
-    from ipyviews.ids import ClientId
+    from ipyviews.ids import ClientId, TaskId
 
 #: One run counts for at most this much, so that an endless cell does not shut its client out later.
 LONGEST_BILL_S = 60.0
 
 #: Weight of the newest run in a client's mean.
 NEWEST = 1 / 8
+
+#: Calls of a new client are thought to take so long [s], until they prove shorter ...
+UNKNOWN_S = 0.005
+
+#: ... and one that took longer than this [s] counts as this: what comes after may be short again.
+LONG_S = 0.05
 
 
 @dataclass(eq=False, slots=True)
@@ -24,6 +32,8 @@ class Client:
     id: ClientId
     #: How long its runs take; what the next one is charged in advance. [s]
     mean_s: float
+    #: How long its calls take, rather too long than too short: how many may be sent ahead. [s]
+    call_s: float = UNKNOWN_S
     #: Engine-seconds used, those of running tasks estimated; the least is served first. [s]
     used_s: float = 0.0
     #: When it was served last, counted in dispatches; decides between equals.
@@ -32,9 +42,12 @@ class Client:
     stalled: bool = False
     #: It left for good: nothing of it is run again.
     gone: bool = False
-    #: Tasks in its lanes. [count]
+    #: Tasks in its lanes, and on engines. [count]
     queued: int = 0
+    running: int = 0
     lanes: dict[Home, Lane] = field(default_factory=dict)
+    #: Tasks that wait for others to end.
+    held: dict[TaskId, Task] = field(default_factory=dict)
 
 
 class Clients:
@@ -76,6 +89,7 @@ class Clients:
         client = task.client
         self._dispatches += 1
         client.served = self._dispatches
+        client.running += 1
         task.charge = client.mean_s
         client.used_s += task.charge
 
@@ -83,6 +97,14 @@ class Clients:
         """Count a run that ended after `seconds`."""
         client = task.client
         billed = min(seconds, LONGEST_BILL_S)
+        client.running -= 1
         client.used_s += billed - task.charge
         client.mean_s += (billed - client.mean_s) * NEWEST
         self._last_mean_s = client.mean_s
+        if task.kind is Kind.APPLY:
+            client.call_s += (min(seconds, LONG_S) - client.call_s) * NEWEST
+
+    def refund(self, task: Task) -> None:
+        """Count a run that did not take place."""
+        task.client.running -= 1
+        task.client.used_s -= task.charge

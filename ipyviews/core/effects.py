@@ -30,8 +30,14 @@ class Verdict(StrEnum):
     UNKNOWN_ENGINE = "unknown_engine"
     #: No engine is left that may run it, and none is coming.
     NO_ENGINES = "no_engines"
+    #: Only engines that wait for it, or for one another, could run it.
+    DEADLOCK = "deadlock"
     #: It waited longer than it was allowed to.
     TIMEOUT = "timeout"
+    #: What it depends on can never be met any more.
+    IMPOSSIBLE = "impossible"
+    #: It depends on itself, or on a task that nobody knows.
+    INVALID = "invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Run:
     incarnation: int
     started: float
     ended: float
-    #: ``ok``, ``error``, ``aborted`` or the reason the engine was lost.
+    #: ``ok``, ``error``, ``aborted``, ``unmet`` or the reason the engine was lost.
     outcome: str
 
 
@@ -52,6 +58,15 @@ class Dispatch:
 
     attempt: Attempt
     kind: Kind
+    #: Goes before what the engine holds and has not started.
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Ask an engine for those of these attempts, all its own, that it has not started."""
+
+    attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +105,4 @@ class WakeAt:
     when: float
 
 
-Effect = Dispatch | Interrupt | Reply | Forget | WakeAt
+Effect = Dispatch | Recall | Interrupt | Reply | Forget | WakeAt

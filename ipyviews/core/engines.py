@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from ipyviews.ids import EngineId, TaskId
 
 
+#: Calls in flight on one engine: so many [count] ...
+MOST_AHEAD = 32
+
+#: ... or so much work [s], as far as it can be told from the calls before.
+AHEAD_S = 0.005
+
+
 class EngineState(StrEnum):
     """Whether an engine can work."""
 
@@ -29,22 +36,28 @@ class Engine(Home):
     """One engine through all its lives; its lanes hold its direct tasks."""
 
     __slots__ = (
-        "_depth",
+        "ahead_s",
         "can_apply",
+        "direct",
         "draining",
         "id",
         "incarnation",
+        "is_fresh",
+        "is_late",
         "kind",
+        "most",
         "pools",
         "reason",
         "running",
+        "single",
         "state",
     )
 
-    def __init__(self, name: EngineId, depth: int) -> None:
+    def __init__(self, name: EngineId, most: int) -> None:
         super().__init__()
         self.id = name
-        self._depth = depth
+        #: Calls it may have in flight. [count]
+        self.most = most
         self.state = EngineState.EXPECTED
         #: The last life that joined or was lost; 0 before the first.
         self.incarnation = 0
@@ -54,8 +67,18 @@ class Engine(Home):
         self.running: dict[TaskId, Task] = {}
         #: That kind; None when nothing runs.
         self.kind: Kind | None = None
-        #: Takes nothing more: the next task in turn is of the other kind than those that run.
+        #: How long those were thought to take together. [s]
+        self.ahead_s = 0.0
+        #: The direct call among them.
+        self.direct: Task | None = None
+        #: The one among them that no balanced call may join: a cell, or a task that runs alone.
+        self.single: Task | None = None
+        #: Takes nothing more: the next task in turn cannot go with those that run.
         self.draining = False
+        #: Takes nothing more until it replies: it gave calls back, or waits for others.
+        self.is_late = False
+        #: Nothing was begun in this life of it.
+        self.is_fresh = True
         #: Pools it may serve.
         self.pools: dict[Pool, None] = {}
         #: Why it was lost last; empty if it never was.
@@ -80,24 +103,52 @@ class Engine(Home):
         """Note that a task runs."""
         self.running[task.id] = task
         self.kind = task.kind
+        self.is_fresh = False
+        self.ahead_s += task.estimate_s
+        if task.kind is Kind.EXECUTE:
+            self.single = task
+        elif task.home is self:
+            self.direct = task
+        elif task.is_alone:
+            self.single = task
 
     def end(self, task: Task) -> None:
         """Note that a task runs no more."""
         del self.running[task.id]
+        self.ahead_s -= task.estimate_s
+        if self.direct is task:
+            self.direct = None
+        if self.single is task:
+            self.single = None
         if not self.running:
             self.kind = None
+            self.ahead_s = 0.0
+            self.is_late = False
 
     def has_room(self) -> bool:
-        """Whether it can take one more task of the kind that runs, or any if none runs."""
-        return self.can_take(self.kind)
-
-    def can_take(self, kind: Kind | None) -> bool:
-        """Whether it can take a task of this kind now: cells run alone, kinds do not mix."""
-        if self.state is not EngineState.LIVE or self.draining:
+        """Whether it can take one more task of some kind now."""
+        if self.state is not EngineState.LIVE or self.draining or self.is_late:
             return False
-        if self.kind is None:
+        if not self.running:
             return True
-        return kind is self.kind is Kind.APPLY and len(self.running) < self._depth
+        # One direct call may go before the balanced ones that it has not started.
+        return self.kind is Kind.APPLY and self.direct is None and self.most > 1
+
+    def can_take(self, kind: Kind) -> bool:
+        """Whether it can take a balanced task of this kind now."""
+        if not self.running:
+            return self.has_room()
+        is_apply = kind is Kind.APPLY is self.kind
+        is_full = self.ahead_s >= AHEAD_S or len(self.running) >= self.most
+        return is_apply and self.single is None and not is_full and self.has_room()
+
+    def can_start(self, task: Task) -> bool:
+        """Whether it can take this very task now."""
+        if not self.running:
+            return self.has_room()
+        if task.home is self:
+            return task.kind is Kind.APPLY and self.has_room()
+        return not task.is_alone and self.can_take(task.kind)
 
     def is_stale(self, incarnation: int) -> bool:
         """Whether the loss of this life is old news; 0 is a life that never joined."""
@@ -107,38 +158,48 @@ class Engine(Home):
 
 
 class LoadIndex:
-    """Engines with room, by load; among equals the one that has had this load longest."""
+    """Engines with room, by load; among equals the one that has had this load longest.
 
-    __slots__ = ("_buckets", "_loads")
+    Those that have run nothing yet come before all others.
+    """
 
-    def __init__(self, depth: int) -> None:
-        # OrderedDict, because the first key of a dict whose front was deleted is O(n) to find.
-        self._buckets: list[OrderedDict[EngineId, Engine]] = [OrderedDict() for _ in range(depth)]
-        self._loads: dict[EngineId, int] = {}
+    __slots__ = ("_buckets", "_least", "_places")
+
+    def __init__(self) -> None:
+        # The first is for fresh engines, the others for loads from 0. OrderedDict, because the
+        # first key of a dict whose front was deleted is O(n) to find.
+        self._buckets: list[OrderedDict[EngineId, Engine]] = []
+        self._places: dict[EngineId, int] = {}
+        # No bucket below it has an engine.
+        self._least = 0
 
     def put(self, engine: Engine) -> None:
         """Enter an engine under its load, or move it there."""
-        load = len(engine.running)
-        old = self._loads.get(engine.id)
-        if old != load:
+        place = 0 if engine.is_fresh else len(engine.running) + 1
+        old = self._places.get(engine.id)
+        if old != place:
             if old is not None:
                 del self._buckets[old][engine.id]
-            self._loads[engine.id] = load
-            self._buckets[load][engine.id] = engine
+            while place >= len(self._buckets):
+                self._buckets.append(OrderedDict())
+            self._places[engine.id] = place
+            self._buckets[place][engine.id] = engine
+            self._least = min(self._least, place)
 
     def discard(self, engine: Engine) -> None:
         """Take an engine out, if it is in."""
-        load = self._loads.pop(engine.id, None)
-        if load is not None:
-            del self._buckets[load][engine.id]
+        place = self._places.pop(engine.id, None)
+        if place is not None:
+            del self._buckets[place][engine.id]
 
     def first(self) -> Engine | None:
         """Find the least loaded engine, if there is one with room."""
-        for bucket in self._buckets:
-            for engine in bucket.values():
-                return engine
-        return None
+        if not self._places:
+            return None
+        while not self._buckets[self._least]:
+            self._least += 1
+        return next(iter(self._buckets[self._least].values()))
 
     def loads(self) -> dict[EngineId, int]:
         """List what is in the index."""
-        return dict(self._loads)
+        return {engine: max(0, place - 1) for engine, place in self._places.items()}

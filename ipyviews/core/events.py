@@ -28,6 +28,20 @@ class Status(StrEnum):
     OK = "ok"
     ERROR = "error"
     ABORTED = "aborted"
+    #: What the task requires of an engine is not there; it was not tried.
+    UNMET = "unmet"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Tasks that have to end before another may start."""
+
+    tasks: frozenset[TaskId]
+    #: Whether all of them must end as wanted, or any one.
+    all: bool = True
+    #: Which ends are wanted; at least one is true.
+    success: bool = True
+    failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +97,11 @@ class TaskSubmitted:
     retries: int = 0
     #: How often to run again after losing the engine; direct tasks never are.
     reruns: int = 1
-    #: Longest time in the queue, in seconds; None means no limit.
+    #: Longest time until it starts, in seconds; None means no limit.
     timeout_s: float | None = None
+    #: Load-balanced tasks only: not before these have ended, and only where these ran.
+    after: Dependency | None = None
+    follow: Dependency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +111,26 @@ class TaskReplied:
     now: float
     attempt: Attempt
     status: Status
+    #: How long it ran there; None when the engine did not say.
+    ran_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TasksReturned:
+    """An engine gave back attempts it had not started."""
+
+    now: float
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWaits:
+    """A running task waits for others: it uses a client of its own cluster."""
+
+    now: float
+    attempt: Attempt
+    #: All of them have to end before it goes on; empty when it does go on.
+    awaited: tuple[TaskId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +181,8 @@ Event = (
     | EngineLost
     | TaskSubmitted
     | TaskReplied
+    | TasksReturned
+    | TaskWaits
     | CancelRequested
     | ClientLeft
     | ClientStalled

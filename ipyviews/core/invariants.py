@@ -13,9 +13,15 @@ from ipyviews.core.tasks import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipyviews.core.dependencies import Condition
     from ipyviews.core.queues import Home
     from ipyviews.core.state import ControllerState
     from ipyviews.core.tasks import Task
+
+_LIVE = EngineState.LIVE
+
+#: What adding and subtracting may lose [s].
+TINY_S = 1e-9
 
 
 def check(state: ControllerState) -> None:
@@ -30,6 +36,8 @@ def check(state: ControllerState) -> None:
         *chain.from_iterable(_told(state, task) for task in state.tasks.values()),
         *chain.from_iterable(_engine(state, engine) for engine in state.engines.values()),
         *chain.from_iterable(_pool(state, pool) for pool in state.pools),
+        *chain.from_iterable(_condition(state, condition) for condition in state.holding.graph),
+        *_waits(state),
         *_clients(state),
         *_time(state),
     ]
@@ -49,9 +57,11 @@ def _task(state: ControllerState, task: Task) -> Iterator[str]:
     """Each task is in one place, the one its state says."""
     if task.state is TaskState.DONE:
         yield "is done but still known"
-    is_running = task.state is TaskState.RUNNING
-    if task.queued is is_running:
-        yield f"is queued: {task.queued}, running: {is_running}"
+    is_running, is_held = task.state is TaskState.RUNNING, task.state is TaskState.HELD
+    if task.queued is (is_running or is_held):
+        yield f"is queued: {task.queued}, running: {is_running}, held: {is_held}"
+    if bool(task.conditions) is not is_held or (task.id in task.client.held) is not is_held:
+        yield f"is held: {is_held}, by {len(task.conditions)} conditions"
     if task.queued and task.home.is_open is not (task.state is TaskState.READY):
         yield f"is {task.state} though its home is open: {task.home.is_open}"
     if is_running:
@@ -68,12 +78,28 @@ def _run(state: ControllerState, task: Task) -> Iterator[str]:
         yield f"is not among those engine {engine.id} runs"
     if task.attempt.incarnation != engine.incarnation:
         yield f"runs in a life of engine {engine.id} that is over"
-    if task.attempt.number != len(task.runs) + 1:
+    if task.attempt.number != task.sent or task.sent <= len(task.runs):
         yield "counts its runs wrongly"
     if isinstance(task.home, Engine) and task.home is not engine:
         yield f"runs on engine {engine.id}, not its own"
     if isinstance(task.home, Pool) and engine.id not in task.home.members:
         yield f"runs on engine {engine.id}, which it may not"
+
+
+def _condition(state: ControllerState, condition: Condition) -> Iterator[str]:
+    """A condition counts rightly, and holds up only tasks that may yet run, and must wait."""
+    told = f"the condition {sorted(condition.needs.tasks)}"
+    left = sum(name in state.tasks for name in condition.needs.tasks)
+    if condition.left != left:
+        yield f"{told} waits for {condition.left} tasks of {left}"
+    for engine, life in condition.places.items():
+        if (state.engines[engine].state, state.engines[engine].incarnation) != (_LIVE, life):
+            yield f"{told} points to a life of engine {engine} that is over"
+    for task in condition.tasks.values():
+        if condition not in task.conditions:
+            yield f"{told} holds task {task.id}, which does not know"
+        if condition.obstacle or all(one.is_met for one in task.conditions):
+            yield f"{told} holds task {task.id} up in vain"
 
 
 def _engine(state: ControllerState, engine: Engine) -> Iterator[str]:
@@ -82,8 +108,9 @@ def _engine(state: ControllerState, engine: Engine) -> Iterator[str]:
     running = list(engine.running.values())
     if running and engine.state is not EngineState.LIVE:
         yield f"{told} is {engine.state} and runs {len(running)}"
-    if len(running) > state.depth or len({task.kind for task in running}) > 1:
+    if len({task.kind for task in running}) > 1:
         yield f"{told} runs {[(task.id, task.kind) for task in running]}"
+    yield from _ahead(state, engine, told)
     if engine.kind is not (running[0].kind if running else None):
         yield f"{told} takes the kind that runs for {engine.kind}"
     if len(running) > 1 and engine.kind is Kind.EXECUTE:
@@ -98,9 +125,39 @@ def _engine(state: ControllerState, engine: Engine) -> Iterator[str]:
         yield f"{told} has tasks queued that it cannot run"
     if not engine.pools.keys() <= set(state.pools):
         yield f"{told} remembers pools that are no more"
-    if engine.has_work() and engine.has_room():
+    # Beside calls that run there may be room for a direct one; its turn is seen when they end.
+    if engine.has_work() and not running and engine.has_room():
         yield f"{told} has room while a task of its own waits"
     yield from _lanes(engine, told)
+
+
+def _ahead(state: ControllerState, engine: Engine, told: str) -> Iterator[str]:
+    """What is sent ahead is little, can be given back, and can be told from what killed it."""
+    running = list(engine.running.values())
+    balanced = [task for task in running if isinstance(task.home, Pool)]
+    direct = [task for task in running if task.home is engine]
+    if len(direct) > 1 or len(balanced) > state.most or (len(running) > 1 and state.most == 1):
+        yield f"{told} was sent too many: {[task.id for task in running]}"
+    if any(task.is_alone for task in balanced) and (len(balanced) > 1 or direct == running[:1]):
+        yield f"{told} has others beside one that is to be alone"
+    calls = {task.id for task in direct if task.kind is Kind.APPLY}
+    singles = {task.id for task in running if task.kind is Kind.EXECUTE}
+    singles |= {task.id for task in balanced if task.is_alone}
+    noted = [{task.id} if task else set() for task in (engine.direct, engine.single)]
+    if noted != [calls, singles]:
+        yield f"{told} takes {noted} for what goes by itself"
+    if abs(engine.ahead_s - sum(task.estimate_s for task in running)) > TINY_S:
+        yield f"{told} counts {engine.ahead_s} s of work ahead"
+    if engine.is_late and not running:
+        yield f"{told} is late with nothing"
+
+
+def _waits(state: ControllerState) -> Iterator[str]:
+    """What waits, runs, and its engine takes nothing more."""
+    for name, wait in state.waits.items():
+        engine = state.engines[name]
+        if engine.running.get(wait.task.id) is not wait.task or not engine.is_late:
+            yield f"engine {name} is thought to wait in task {wait.task.id}"
 
 
 def _pool(state: ControllerState, pool: Pool) -> Iterator[str]:
@@ -156,12 +213,17 @@ def _clients(state: ControllerState) -> Iterator[str]:
 
 def _time(state: ControllerState) -> Iterator[str]:
     """Every time limit has an alarm that comes no later."""
-    timed = {task.id for task in state.tasks.values() if task.is_timed}
+    timed = {
+        task.id
+        for task in state.tasks.values()
+        if task.is_timed and task.state is not TaskState.RUNNING
+    }
     if {task.id for task in state.deadlines} != timed:
         yield f"time limits of {sorted(timed)} are not those watched"
-    if timed and state.alarms[-1:] > [state.deadlines.first().deadline]:
+    times = [task.deadline for task in state.deadlines]
+    if times and state.alarms[-1:] > [min(times)]:
         yield "the next alarm comes too late"
-    if timed and not state.alarms:
+    if times and not state.alarms:
         yield "no alarm is set"
     if state.alarms != sorted(state.alarms, reverse=True):
         yield "alarms are out of order"

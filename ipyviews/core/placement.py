@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from ipyviews.core.engines import Engine, LoadIndex
 from ipyviews.core.events import Kind
 from ipyviews.core.queues import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from ipyviews.core.engines import Engine
+    from ipyviews.core.schemes import Index
     from ipyviews.ids import EngineId
 
 
@@ -25,7 +26,7 @@ class Pool(Home):
 
     __slots__ = ("allowed", "index", "kind", "members", "unfinished")
 
-    def __init__(self, kind: Kind, allowed: frozenset[EngineId] | None, depth: int) -> None:
+    def __init__(self, kind: Kind, allowed: frozenset[EngineId] | None, index: Index) -> None:
         super().__init__()
         self.kind = kind
         #: None is any engine.
@@ -33,7 +34,7 @@ class Pool(Home):
         #: Engines that may run its tasks, now or once they have joined.
         self.members: dict[EngineId, Engine] = {}
         #: Those with room now.
-        self.index = LoadIndex(depth)
+        self.index = index
         #: Tasks that need it, queued or running. [count]
         self.unfinished = 0
 
@@ -43,7 +44,7 @@ class Pool(Home):
         return True
 
     def free_engine(self) -> Engine | None:
-        """Find the least loaded engine."""
+        """Choose an engine with room."""
         return self.index.first()
 
     def enrol(self, engine: Engine) -> None:
@@ -66,11 +67,17 @@ class Pool(Home):
 
 
 class Pools:
-    """All pools: two for any engine, and one for each set of engines that tasks are limited to."""
+    """All pools: two for any engine, and one for each set of engines that tasks are limited to.
 
-    def __init__(self, depth: int) -> None:
-        self._depth = depth
-        self._any = {kind: Pool(kind, None, depth) for kind in Kind}
+    Parameters
+    ----------
+    make_index
+        Makes the index of a pool, which chooses among engines with room.
+    """
+
+    def __init__(self, make_index: Callable[[], Index]) -> None:
+        self._make_index = make_index
+        self._any = {kind: Pool(kind, None, make_index()) for kind in Kind}
         self._limited: dict[tuple[Kind, frozenset[EngineId]], Pool] = {}
         self._naming: defaultdict[EngineId, dict[Pool, None]] = defaultdict(dict)
 
@@ -93,7 +100,7 @@ class Pools:
             return self._any[kind]
         pool = self._limited.get((kind, allowed))
         if pool is None:
-            pool = self._limited[kind, allowed] = Pool(kind, allowed, self._depth)
+            pool = self._limited[kind, allowed] = Pool(kind, allowed, self._make_index())
             for name in sorted(allowed):
                 self._naming[name][pool] = None
                 if name in engines:

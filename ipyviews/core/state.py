@@ -5,19 +5,20 @@ reply, because
 
 * a task is in `tasks` from its acceptance to `_finish`, which alone makes a `Reply` and takes the
   task out, and which the transition table allows from every state but DONE;
-* a task in `tasks` is queued or running. A queued one leaves the queue by being started or
-  finished. A running one ends by its engine's reply or its engine's loss, one of which always
-  comes; each queues it again, at most `retries + reruns` times, or finishes it.
+* a task in `tasks` is held, queued or running. A held one waits for tasks that were there before
+  it, and leaves when they have ended. A queued one leaves the queue by being started or finished.
+  A running one ends by its engine's reply or its engine's loss, one of which always comes; each
+  queues it again, at most `retries + reruns` times and once for each engine that lacks what it
+  requires, or finishes it.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, assert_never
 
-from ipyviews.core.clients import Clients
-from ipyviews.core.effects import Dispatch, Forget, Interrupt, Reply, Run, Verdict, WakeAt
+from ipyviews.core import schemes, sentences
+from ipyviews.core.effects import Interrupt, Verdict, WakeAt
 from ipyviews.core.engines import Engine, EngineState
 from ipyviews.core.events import (
     CancelRequested,
@@ -30,33 +31,38 @@ from ipyviews.core.events import (
     Kind,
     Status,
     TaskReplied,
+    TasksReturned,
     TaskSubmitted,
+    TaskWaits,
     Woke,
 )
-from ipyviews.core.placement import Pool, Pools
-from ipyviews.core.queues import Home, Queue
-from ipyviews.core.tasks import Story, Task, TaskState
-from ipyviews.ids import Attempt
+from ipyviews.core.moves import Mover
+from ipyviews.core.placement import Pool
+from ipyviews.core.queues import Home
+from ipyviews.core.tasks import Task, TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from ipyviews.core.effects import Effect
     from ipyviews.core.events import Event
-    from ipyviews.ids import EngineId, TaskId
-
-#: Engines named in one sentence.
-MOST_NAMES = 16
+    from ipyviews.core.schemes import Chance
+    from ipyviews.ids import Attempt
 
 
-class ControllerState:
+class ControllerState(Mover):
     """What a controller knows, and what it decides.
 
     Parameters
     ----------
-    depth
-        Tasks in flight on one engine, at least 1. More than 1 hides the way to the engine, but
-        a task sent early cannot go elsewhere. Cells always run alone. [count]
+    bundle
+        Calls that may be in flight on one engine, at least 1; None for as many as take a few
+        milliseconds by the calls before. More than 1 makes small calls cheap. Cells always run
+        alone. [count]
+    scheme
+        How an engine is chosen among those with room; see `ipyviews.core.schemes`.
+    chance
+        For the schemes that draw.
 
     Examples
     --------
@@ -65,26 +71,21 @@ class ControllerState:
     >>> state.handle(EngineJoined(0.0, engine=0, incarnation=1, can_apply=True))
     []
     >>> task = TaskSubmitted(0.1, task="c-1.0", client="c", submission="c-1", kind=Kind.APPLY)
-    >>> [effect.attempt.msg_id for effect in state.handle(task)]
+    >>> [effect.attempt.msg_id for effect in state.handle(task) if isinstance(effect, Dispatch)]
     ['c-1.0/0.1/1']
     """
 
-    def __init__(self, *, depth: int = 1) -> None:
-        self.depth = depth
-        #: Every engine there was; read only.
-        self.engines: dict[EngineId, Engine] = {}
-        #: Every task without a reply; read only.
-        self.tasks: dict[TaskId, Task] = {}
-        self.clients = Clients()
-        self.pools = Pools(depth)
-        #: Queued tasks that have not started and may not wait for ever.
-        self.deadlines: Queue[tuple[float, int]] = Queue()
+    def __init__(
+        self,
+        *,
+        bundle: int | None = None,
+        scheme: str = schemes.DEFAULT,
+        chance: Chance | None = None,
+    ) -> None:
+        super().__init__(bundle=bundle, scheme=scheme, chance=chance)
         #: Times asked for and not come yet, the nearest last.
         self.alarms: list[float] = []
-        self._story = Story()
         self._submitted = 0
-        self._now = 0.0
-        self._effects: list[Effect] = []
 
     def handle(self, event: Event) -> list[Effect]:
         """Take in what happened.
@@ -109,20 +110,26 @@ class ControllerState:
         effects: list[Effect] = []
         self._effects = effects
         self._handle(event)
+        self.holding.settle()
+        is_due = isinstance(event, TaskWaits | TasksReturned | EngineLost)
+        if self.waits and (is_due or self.holding.has_narrowed):
+            self.holding.has_narrowed = False
+            self.waits.break_up(self._finish)
+            self.holding.settle()
         if self.deadlines:
             self._set_alarm()
         return effects
 
-    def story(self, task: TaskId) -> list[str]:
-        """Tell the remembered moves of a task, also of a finished one, oldest first."""
-        return self._story.of(task)
-
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:  # noqa: PLR0912 - a branch for each event
         match event:
             case TaskReplied():
                 self._task_replied(event)
             case TaskSubmitted():
                 self._task_submitted(event)
+            case TasksReturned():
+                self._tasks_returned(event)
+            case TaskWaits():
+                self._task_waits(event)
             case CancelRequested():
                 self._cancel_requested(event)
             case EngineExpected():
@@ -162,8 +169,10 @@ class ControllerState:
         )
         if isinstance(home, Pool):
             home.unfinished += 1
-        if refusal := self._refusal(event, home):
+        if refusal := self._refusal(event, home) or self.holding.depend(task, event):
             self._finish(task, *refusal)
+        elif task.conditions:
+            self.holding.hold(task)
         else:
             self._enqueue(task)
 
@@ -174,28 +183,25 @@ class ControllerState:
 
     def _refusal(self, event: TaskSubmitted, home: Home) -> tuple[Verdict, str] | None:
         if isinstance(home, Pool):
-            return None if home.members else (Verdict.NO_ENGINES, _no_engines(home))
+            return None if home.members else (Verdict.NO_ENGINES, sentences.no_engines(home))
         if not isinstance(home, Engine) or home.state is EngineState.LOST:
-            return Verdict.UNKNOWN_ENGINE, self._no_engine(event, home)
+            reason = sentences.no_engine(event.engine, home, self.pools.present())
+            return Verdict.UNKNOWN_ENGINE, reason
         if not home.may_ever_run(event.kind):
-            return Verdict.UNKNOWN_ENGINE, _no_apply(home)
+            return Verdict.UNKNOWN_ENGINE, sentences.no_apply(home)
         return None
-
-    def _no_engine(self, event: TaskSubmitted, home: Home) -> str:
-        present = _names(self.pools.present())
-        what = f"there is no engine {event.engine}"
-        if isinstance(home, Engine):
-            what = f"engine {event.engine} is gone ({home.reason})"
-        return f"{what}; {f'engines: {present}' if present else 'there are no engines'}"
 
     def _task_replied(self, event: TaskReplied) -> None:
         attempt, status = event.attempt, event.status
-        task = self.tasks.get(attempt.task)
-        if task is None or task.state is not TaskState.RUNNING or task.attempt != attempt:
+        task = self._running(attempt)
+        if task is None:
             return
         engine = self.engines[attempt.engine]
-        self._stop(task, engine, status.value)
-        if status is Status.ERROR and task.retries and not task.is_unwanted:
+        self._stop(task, engine, status.value, event.ran_s)
+        engine.is_late = engine in self.waits
+        if status is Status.UNMET and isinstance(task.home, Pool) and not task.is_unwanted:
+            self.holding.try_elsewhere(task, engine)
+        elif status is Status.ERROR and task.retries and not task.is_unwanted:
             task.retries -= 1
             self._enqueue(task)
         else:
@@ -203,10 +209,23 @@ class ControllerState:
                 reason = f"cancelled while it ran on engine {engine.id}"
                 self._finish(task, Verdict.CANCELLED, reason)
             else:
-                self._finish(task, Verdict.REPLIED)
+                self._finish(task, Verdict.REPLIED, ok=status is Status.OK)
             if task.kind is Kind.EXECUTE and status is not Status.OK:
                 self._abort_rest(task, engine)
+        # What waited for this task came before what is queued.
+        self.holding.settle()
         self._fill(engine)
+
+    def _running(self, attempt: Attempt) -> Task | None:
+        """Find the task that this very attempt is of; None when it is old news."""
+        task = self.tasks.get(attempt.task)
+        is_running = task is not None and task.state is TaskState.RUNNING
+        return task if task is not None and is_running and task.attempt == attempt else None
+
+    def _task_waits(self, event: TaskWaits) -> None:
+        if task := self._running(event.attempt):
+            engine = self.engines[event.attempt.engine]
+            self._effects += self.waits.note(task, engine, event.awaited)
 
     def _abort_rest(self, failed: Task, engine: Engine) -> None:
         lane = engine.lanes.get(failed.client)
@@ -219,7 +238,7 @@ class ControllerState:
             task = self.tasks.get(name)
             if task is None or task.client.id != event.client or task.cancelled:
                 continue
-            if task.queued:
+            if task.state is not TaskState.RUNNING:
                 self._finish(task, Verdict.CANCELLED, "cancelled before it started")
             elif task.attempt is not None:
                 task.cancelled = True
@@ -230,7 +249,7 @@ class ControllerState:
     def _engine_expected(self, event: EngineExpected) -> None:
         engine = self.engines.get(event.engine)
         if engine is None:
-            engine = self.engines[event.engine] = Engine(event.engine, self.depth)
+            engine = self.engines[event.engine] = Engine(event.engine, self.most)
         elif engine.state is EngineState.LOST:
             engine.state = EngineState.EXPECTED
         self.pools.enrol(engine)
@@ -238,7 +257,7 @@ class ControllerState:
     def _engine_joined(self, event: EngineJoined) -> None:
         engine = self.engines.get(event.engine)
         if engine is None:
-            engine = self.engines[event.engine] = Engine(event.engine, self.depth)
+            engine = self.engines[event.engine] = Engine(event.engine, self.most)
         elif event.incarnation <= engine.incarnation:
             return
         if engine.state is EngineState.LIVE:
@@ -246,11 +265,12 @@ class ControllerState:
         engine.state = EngineState.LIVE
         engine.incarnation = event.incarnation
         engine.can_apply = event.can_apply
+        engine.is_fresh = True
         for task in engine.queued:
             if engine.may_ever_run(task.kind):
                 self._move(task, TaskState.READY)
             else:
-                self._finish(task, Verdict.UNKNOWN_ENGINE, _no_apply(engine))
+                self._finish(task, Verdict.UNKNOWN_ENGINE, sentences.no_apply(engine))
         self._give_up(self.pools.enrol(engine))
         self._fill(engine)
 
@@ -277,12 +297,16 @@ class ControllerState:
         was_live = engine.state is EngineState.LIVE
         engine.state = EngineState.EXPECTED if restarting else EngineState.LOST
         engine.can_apply = None
-        engine.draining = False
+        engine.draining = engine.is_late = False
         engine.reason = reason
         deserted = self.pools.enrol(engine)
-        for position, task in enumerate(list(engine.running.values())):
-            # Which of several had started is not known; only the first certainly had.
-            self._lose_run(task, engine, guilty=self_inflicted and position == 0)
+        self.holding.lose_places(engine)
+        running = list(engine.running.values())
+        for task in running:
+            # Of several, the first had been started, and any may have been the one that ran.
+            task.suspect |= len(running) > 1
+            guilty = self_inflicted and len(running) == 1
+            self._lose_run(task, engine, guilty=guilty, started=task is running[0])
         for task in engine.queued:
             if not restarting:
                 sentence = f"engine {engine.id} was lost before task {task.id} started: {reason}"
@@ -291,8 +315,8 @@ class ControllerState:
                 self._move(task, TaskState.WAITING)
         self._give_up(deserted)
 
-    def _lose_run(self, task: Task, engine: Engine, *, guilty: bool) -> None:
-        self._stop(task, engine, engine.reason)
+    def _lose_run(self, task: Task, engine: Engine, *, guilty: bool, started: bool) -> None:
+        self._stop(task, engine, engine.reason, counts=started)
         pool = task.home if isinstance(task.home, Pool) else None
         what = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
         if task.cancelled:
@@ -302,13 +326,45 @@ class ControllerState:
         elif not pool.members:
             self._finish(task, Verdict.ENGINE_LOST, f"{what}; no engine is left to run it again")
         else:
-            task.reruns -= 1
+            task.reruns -= started
             self._enqueue(task)
 
     def _give_up(self, pools: Iterable[Pool]) -> None:
         for pool in pools:
             for task in pool.queued:
-                self._finish(task, Verdict.NO_ENGINES, _no_engines(pool))
+                self._finish(task, *sentences.deserted(task, pool))
+
+    # -- calls sent ahead ----------------------------------------------------------------------
+
+    def _tasks_returned(self, event: TasksReturned) -> None:
+        tasks = {
+            task: self.engines[attempt.engine]
+            for attempt in event.attempts
+            if (task := self._running(attempt))
+        }
+        for engine in tasks.values():
+            # What it is busy with takes longer than was thought.
+            engine.is_late = True
+            for pool in engine.pools:
+                pool.refresh(engine)
+        for task, engine in tasks.items():
+            self._give_back(task, engine)
+        for engine in dict.fromkeys(tasks.values()):
+            self._fill(engine)
+
+    def _give_back(self, task: Task, engine: Engine) -> None:
+        """Undo a dispatch."""
+        engine.end(task)
+        self.waits.end(task, engine)
+        self.clients.refund(task)
+        if not task.runs:
+            task.attempt = None
+        if task.cancelled:
+            self._finish(task, Verdict.CANCELLED, "cancelled before it started")
+        elif task.client.gone:
+            self._finish(task, Verdict.CANCELLED, "its client left before it started")
+        else:
+            self._enqueue(task)
 
     # -- clients and time ----------------------------------------------------------------------
 
@@ -317,6 +373,8 @@ class ControllerState:
         if client is None or not event.drop:
             return
         client.gone = True
+        for task in list(client.held.values()):
+            self._finish(task, Verdict.CANCELLED, "its client left before it started")
         for home in list(client.lanes):
             for task in home.lanes[client]:
                 self._finish(task, Verdict.CANCELLED, "its client left before it started")
@@ -339,105 +397,10 @@ class ControllerState:
             task = self.deadlines.first()
             if task.deadline > self._now:
                 return
-            self._finish(task, Verdict.TIMEOUT, f"task {task.id} was not started in time")
+            self._finish(task, Verdict.TIMEOUT, sentences.too_late(task))
 
     def _set_alarm(self) -> None:
         deadline = self.deadlines.first().deadline
         if not self.alarms or deadline < self.alarms[-1]:
             self.alarms.append(deadline)
             self._effects.append(WakeAt(deadline))
-
-    # -- the moves of a task -------------------------------------------------------------------
-
-    def _move(self, task: Task, to: TaskState) -> None:
-        self._story.move(task, to, self._now)
-
-    def _enqueue(self, task: Task) -> None:
-        home = task.home
-        if not task.client.queued:
-            self.clients.enter(task.client)
-        home.put(task)
-        if task.is_timed:
-            self.deadlines.push((task.deadline, task.order), task)
-        if home.is_open:
-            self._move(task, TaskState.READY)
-            self._place(home)
-
-    def _dequeue(self, task: Task) -> None:
-        task.home.take(task)
-        if task.is_timed:
-            self.deadlines.remove((task.deadline, task.order))
-
-    def _place(self, home: Home) -> None:
-        """Start what is queued there on engines that have room."""
-        while home.has_work() and (engine := home.free_engine()):
-            self._fill(engine)
-
-    def _fill(self, engine: Engine) -> None:
-        """Give an engine what is next in turn, until it has no room."""
-        engine.draining = False
-        while engine.has_room() and (task := _next_in_turn(engine)):
-            if not engine.can_take(task.kind):
-                # Passing it over, work of the other kind could keep it waiting for ever.
-                engine.draining = True
-                break
-            self._start(task, engine)
-        for pool in engine.pools:
-            pool.refresh(engine)
-
-    def _start(self, task: Task, engine: Engine) -> None:
-        self._dequeue(task)
-        self._move(task, TaskState.RUNNING)
-        task.attempt = Attempt(task.id, engine.id, engine.incarnation, len(task.runs) + 1)
-        task.started = self._now
-        engine.begin(task)
-        self.clients.charge(task)
-        self._effects.append(Dispatch(task.attempt, task.kind))
-
-    def _stop(self, task: Task, engine: Engine, outcome: str) -> None:
-        """End a run; the task must be queued again or finished next."""
-        engine.end(task)
-        task.runs += (Run(engine.id, engine.incarnation, task.started, self._now, outcome),)
-        self.clients.settle(task, self._now - task.started)
-
-    def _finish(self, task: Task, verdict: Verdict, reason: str = "") -> None:
-        """Give a task its one reply."""
-        if task.queued:
-            self._dequeue(task)
-        self._move(task, TaskState.DONE)
-        del self.tasks[task.id]
-        if isinstance(task.home, Pool):
-            self.pools.release(task.home)
-        self._effects.append(
-            Reply(task.id, task.client.id, verdict, task.attempt, reason, task.runs)
-        )
-        self._effects.append(Forget(task.id))
-
-
-def _next_in_turn(engine: Engine) -> Task | None:
-    """Find the task to run next on an engine: the least served client's first."""
-    best: tuple[float, int, int] | None = None
-    found: Task | None = None
-    for home in (engine, *engine.pools):
-        for client, lane in home.lanes.items():
-            if not client.stalled:
-                task = lane.first()
-                rank = (client.used_s, client.served, task.order)
-                if best is None or rank < best:
-                    best, found = rank, task
-    return found
-
-
-def _no_apply(engine: Engine) -> str:
-    return f"engine {engine.id} runs a kernel without apply; use execute"
-
-
-def _no_engines(pool: Pool) -> str:
-    limit = "" if pool.allowed is None else f" on engine {_names(sorted(pool.allowed))}"
-    return f"no engine is there, or coming, to run this {pool.kind} task{limit}"
-
-
-def _names(engines: Collection[EngineId]) -> str:
-    names = ", ".join(str(name) for name in islice(engines, MOST_NAMES))
-    more = len(engines) - MOST_NAMES
-    return f"{names} and {more} more" if more > 0 else names

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ipyviews.core.clients import Client
+    from ipyviews.core.dependencies import Condition
     from ipyviews.core.effects import Run
     from ipyviews.core.events import Kind
     from ipyviews.core.queues import Home
@@ -21,6 +22,8 @@ class TaskState(StrEnum):
 
     #: Accepted, but its engine has not joined yet.
     WAITING = "waiting"
+    #: Accepted, but other tasks have to end first.
+    HELD = "held"
     #: In the queue; runs as soon as an engine has room and its client's turn comes.
     READY = "ready"
     #: An attempt is with an engine.
@@ -32,11 +35,14 @@ class TaskState(StrEnum):
 #: Every legal move and what makes it. Nothing else moves a task.
 TRANSITIONS: dict[tuple[TaskState, TaskState], str] = {
     (TaskState.WAITING, TaskState.READY): "its engine is there",
+    (TaskState.WAITING, TaskState.HELD): "it depends on other tasks",
     (TaskState.WAITING, TaskState.DONE): "no such engine, cancelled, timed out, engine lost",
+    (TaskState.HELD, TaskState.READY): "what it depends on has ended as wanted",
+    (TaskState.HELD, TaskState.DONE): "can never run, cancelled, timed out",
     (TaskState.READY, TaskState.WAITING): "its engine restarts",
     (TaskState.READY, TaskState.RUNNING): "an engine has room",
     (TaskState.READY, TaskState.DONE): "cancelled, aborted, timed out, no engine left",
-    (TaskState.RUNNING, TaskState.READY): "failed or engine lost, may run again",
+    (TaskState.RUNNING, TaskState.READY): "given back, or may run again",
     (TaskState.RUNNING, TaskState.DONE): "replied, cancelled, engine lost",
 }
 
@@ -64,18 +70,37 @@ class Task:
     state: TaskState = TaskState.WAITING
     #: The attempt that runs, else the last one.
     attempt: Attempt | None = None
+    #: How often it was dispatched, also to engines that gave it back. [count]
+    sent: int = 0
     #: When that attempt was dispatched. [s]
     started: float = 0.0
+    #: How long that attempt was thought to take. [s]
+    estimate_s: float = 0.0
+    #: Its engine was asked to give it back.
+    recalled: bool = False
     #: What its client was charged for that attempt in advance. [s]
     charge: float = 0.0
     runs: tuple[Run, ...] = ()
+    #: Whether it is limited to fewer engines than its client asked for.
+    narrowed: bool = False
+    #: What it waits for while it is held.
+    conditions: tuple[Condition, ...] = ()
+    #: Whether a run of it has begun in earnest; an unmet dependency does not count.
+    begun: bool = False
     #: Its client wants it stopped: it never runs again.
     cancelled: bool = False
+    #: It was one of several on an engine that was lost: next time it must be clear who did it.
+    suspect: bool = False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other balanced task may be on its engine: one's loss must not be another's."""
+        return self.suspect or not self.reruns
 
     @property
     def is_timed(self) -> bool:
         """Whether it may yet wait too long: once started, it has all the time it needs."""
-        return self.deadline < inf and self.attempt is None
+        return self.deadline < inf and not self.begun
 
     @property
     def is_unwanted(self) -> bool:

@@ -24,6 +24,11 @@ def load_ipython_extension(shell: Any) -> None:
         _loaded = Extension(shell)
 
 
+def extension_here() -> Extension | None:
+    """Return the extension of this process's kernel; None if it is no engine."""
+    return _loaded
+
+
 def unload_ipython_extension(shell: Any) -> None:
     """Close the apply channel and undo everything; queued calls are lost."""
     del shell

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from types import CodeType
 
-    from .backlog import Request
+    from .backlog import Call
 
 #: Names with an underscore that belong to ipykernel or IPython.
 PRIVATE: frozenset[str] = frozenset()
@@ -145,22 +145,22 @@ class Kernel:
 
         return undo
 
-    def begin(self, request: Request) -> None:
+    def begin(self, call: Call) -> None:
         """Attribute all output from now on to a call."""
         parent = {
-            "header": request.header,
-            "msg_id": request.attempt,
+            "header": call.header,
+            "msg_id": call.attempt,
             "msg_type": "apply_request",
             "parent_header": {},
             "metadata": {},
             "content": {},
             "buffers": [],
         }
-        self._kernel.set_parent(request.idents, parent, channel="shell")
+        self._kernel.set_parent(call.idents, parent, channel="shell")
         self._wrote = False
         self._in_task = True
 
-    def end(self, request: Request) -> bool:
+    def end(self, call: Call) -> bool:
         """Show figures; if anything was written, promise an idle status after it: True."""
         inline = sys.modules.get("matplotlib_inline.backend_inline")
         if inline is not None:
@@ -170,8 +170,18 @@ class Kernel:
                 traceback.print_exc()
         self._in_task = False
         if self._wrote:
-            self._kernel.iopub_thread.schedule(lambda: self._publish_idle(request))
+            self._kernel.iopub_thread.schedule(lambda: self._publish_idle(call))
         return self._wrote
+
+    def publish(self, msg_type: str, content: dict[str, Any], buffers: list[bytes]) -> None:
+        """Send on iopub, as output of what runs."""
+        self._kernel.session.send(
+            self._kernel.iopub_socket,
+            msg_type,
+            content,
+            parent=self._kernel.get_parent("shell"),
+            buffers=buffers,
+        )
 
     def close(self) -> None:
         """Undo what was put on the kernel's objects."""
@@ -192,7 +202,7 @@ class Kernel:
             thread.stop()
             thread.join(CONTROL_S)
 
-    def _publish_idle(self, request: Request) -> None:
+    def _publish_idle(self, call: Call) -> None:
         # In the iopub thread, where flush sends at once; its queue keeps the order.
         for stream in self._streams:
             stream.flush()
@@ -200,7 +210,7 @@ class Kernel:
             self._kernel.iopub_socket,
             "status",
             {"execution_state": "idle"},
-            parent={"header": request.header},
+            parent={"header": call.header},
             ident=f"kernel.{self._kernel.ident}.status".encode(),
         )
 

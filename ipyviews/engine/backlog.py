@@ -6,9 +6,15 @@ Everything here happens under `Backlog.lock`; holding it never waits for anythin
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
+
+#: Calls that wait behind one that runs for so long, or that have waited for so long behind many,
+#: are given back [s].
+BEHIND_ONE_S = 0.02
+BEHIND_MANY_S = 0.05
 
 #: So many attempts are remembered, to run none of them twice.
 MEMORY = 10_000
@@ -25,10 +31,68 @@ class Request:
     content: dict[str, Any]
     buffers: list[Any]
 
+    #: Its function, loaded, if all its calls may share it.
+    function: Any = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of an ``apply_request``."""
+
+    #: The ``msg_id`` of the attempt.
+    attempt: str
+    request: Request
+    arguments: Any
+    #: Out-of-band parts of the arguments.
+    buffers: list[Any]
+    #: When it came, by the monotonic clock [s].
+    since: float = 0.0
+
     @property
-    def attempt(self) -> str:
-        """The ``msg_id``."""
-        return str(self.header["msg_id"])
+    def idents(self) -> list[bytes]:
+        """The way back."""
+        return self.request.idents
+
+    @property
+    def sender(self) -> str:
+        """Who sent it."""
+        return str(self.request.header["session"])
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """The header of its request, as if it had come alone."""
+        return {**self.request.header, "msg_id": self.attempt}
+
+    @property
+    def ours(self) -> dict[str, Any]:
+        """The ``ipyviews`` part of the metadata."""
+        return self.request.ours
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it goes before the others that wait."""
+        return self.ours.get("urgent") is True
+
+
+def split(request: Request) -> list[Call]:
+    """Cut an ``apply_request`` into its calls.
+
+    Raises
+    ------
+    ValueError
+        If index, attempts and buffers do not fit each other.
+    """
+    _, arguments, *rest = request.buffers
+    index = request.content["index"]
+    attempts = request.content.get("attempts", [request.header["msg_id"]])
+    calls, view, start, first = [], memoryview(arguments), 0, 0
+    for attempt, (size, count) in zip(attempts, index, strict=True):
+        own = rest[first : first + count]
+        calls.append(Call(str(attempt), request, view[start : start + size], own))
+        start, first = start + size, first + count
+    if (start, first) != (view.nbytes, len(rest)):
+        raise ValueError("an apply_request must have all buffers of its calls and no more")
+    return calls
 
 
 @dataclass(slots=True)
@@ -36,45 +100,73 @@ class Backlog:
     """Calls that wait, the one that runs, and the cell that runs instead."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    waiting: deque[Request] = field(default_factory=deque)
-    #: Attempt of the call that runs.
+    waiting: deque[Call] = field(default_factory=deque)
+    #: Attempt of the call that runs, and since when, by the monotonic clock [s].
     running: str | None = None
+    since: float = 0.0
     #: ``msg_id`` of the cell that runs.
     cell: str | None = None
     #: Cells begun and not ended; more than one when a cell runs cells.
     cells: int = 0
-    _known: dict[str, None] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
+    _oldest: deque[str] = field(default_factory=deque)
 
-    def add(self, request: Request) -> bool:
-        """Queue a call; False if it came before."""
+    def add(self, calls: list[Call]) -> bool:
+        """Queue calls; False if all of them came before."""
+        now = time.monotonic()
         with self.lock:
-            if request.attempt in self._known:
-                return False
-            self._known[request.attempt] = None
-            if len(self._known) > MEMORY:
-                del self._known[next(iter(self._known))]
-            self.waiting.append(request)
-            return True
+            fresh = [call for call in calls if call.attempt not in self._known]
+            for call in fresh:
+                self._remember(call.attempt)
+                call.since = now
+                (self.waiting.appendleft if call.is_urgent else self.waiting.append)(call)
+        return bool(fresh)
 
-    def take(self) -> Request | None:
+    def take(self) -> Call | None:
         """Start the next call, if it may start now; the caller holds the lock."""
         if not self.waiting or self.cells or self.running is not None:
             return None
-        request = self.waiting.popleft()
-        self.running = request.attempt
-        return request
+        call = self.waiting.popleft()
+        self.running, self.since = call.attempt, time.monotonic()
+        return call
 
-    def remove(self, attempt: str) -> Request | None:
-        """Take a call out of the queue, if it waits there."""
+    @property
+    def may_be_overdue(self) -> bool:
+        """Whether calls wait that others could do instead."""
+        return len(self.waiting) > (self.running is None)
+
+    def take_overdue(self) -> list[Call]:
+        """Take out what waits behind a long call, or has waited for long; others may do it.
+
+        When no call of ours runs, the first stays: given back, it would come again at once.
+        """
+        now = time.monotonic()
         with self.lock:
-            for request in self.waiting:
-                if request.attempt == attempt:
-                    self.waiting.remove(request)
-                    return request
-        return None
+            if not self.may_be_overdue:
+                return []
+            waits = self.running is not None and now - self.since > BEHIND_ONE_S
+            if not waits and now - self.waiting[0].since < BEHIND_MANY_S:
+                return []
+            kept = [] if self.running is not None else [self.waiting.popleft()]
+            overdue, self.waiting = list(self.waiting), deque(kept)
+        return overdue
+
+    def remove(self, attempts: set[str]) -> list[Call]:
+        """Take those calls out of the queue that wait there."""
+        with self.lock:
+            removed = [call for call in self.waiting if call.attempt in attempts]
+            if removed:
+                self.waiting = deque(call for call in self.waiting if call.attempt not in attempts)
+        return removed
 
     def holds(self) -> list[str]:
         """Name the attempts queued or running."""
         with self.lock:
             running = [] if self.running is None else [self.running]
-            return running + [request.attempt for request in self.waiting]
+            return running + [call.attempt for call in self.waiting]
+
+    def _remember(self, attempt: str) -> None:
+        self._known.add(attempt)
+        self._oldest.append(attempt)
+        if len(self._oldest) > MEMORY:
+            self._known.discard(self._oldest.popleft())

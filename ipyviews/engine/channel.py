@@ -1,7 +1,8 @@
 """The apply channel: a ROUTER socket, and the I/O thread that receives on it.
 
-The thread verifies, queues calls, and answers pings and interrupts while the main thread computes.
-The main thread sends its replies itself, under the socket's lock: one thread switch less per call.
+The thread verifies, queues calls, and answers pings, recalls and interrupts while the main thread
+computes. The main thread sends its replies itself, under the socket's lock, and looks at the socket
+between calls: one thread switch less for each.
 """
 
 from __future__ import annotations
@@ -17,18 +18,27 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from . import frames, outcomes
-from .backlog import Request
+from .backlog import Call, Request, split
 from .interrupts import REPEAT_S
+from .replies import Replies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .adapter import Kernel
     from .backlog import Backlog
     from .interrupts import Interrupts
 
+# Plain ints: pyzmq looks its enums up again on each call.
+_NOBLOCK = int(zmq.NOBLOCK)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+
 #: So many messages are taken at once before the lock is free for a reply.
 BATCH = 64
+
+#: While answers or calls wait, the I/O thread looks after them so often [s].
+ATTENTION_S = 0.005
 
 #: Smaller frames are cheaper to copy than to share [bytes].
 COPY_LIMIT = 8192
@@ -53,13 +63,19 @@ class Channel:
         self.dropped = 0
         #: Run in the I/O thread when a call was queued, and to answer one that never runs.
         self.on_call: Callable[[], None] = lambda: None
-        self.on_removed: Callable[[Request], None] = lambda _: None
+        self.on_refused: Callable[[Call, outcomes.Outcome], None] = lambda _call, _outcome: None
         #: Run in the I/O thread when a client has left.
         self.on_client_left: Callable[[str], None] = lambda _: None
         self._key = kernel.key
         self._seq = 0
         self._seen: dict[str, int] = {}
+        #: Answers of calls.
+        self.replies = Replies(self.send, self._attend)
+        # The I/O thread looks after answers and calls that wait.
+        self._is_attentive = False
+        # Of the socket, and of taking messages from it one after another.
         self._lock = threading.Lock()
+        self._receiving = threading.Lock()
         self._socket = kernel.open_socket()
         self.url = kernel.bind(self._socket)
         self._wake_in, self._wake_out = os.pipe()
@@ -88,25 +104,50 @@ class Channel:
         with contextlib.suppress(BlockingIOError):  # A full pipe wakes it, too.
             os.write(self._wake_out, b".")
 
-    def reply(
-        self, request: Request, msg_type: str, content: dict[str, Any], buffers: list[Any]
+    def send(
+        self,
+        request: Request,
+        msg_type: str,
+        content: dict[str, Any],
+        buffers: Sequence[Any] = (),
+        parent: dict[str, Any] | None = None,
     ) -> None:
-        """Send an answer; from any thread."""
+        """Send a message to who sent a request, which is its parent if no other is given."""
         with self._lock:
             if self._socket.closed:
                 return
-            message = self._encode(request, msg_type, content, buffers)
-            self._socket.send_multipart([*request.idents, *message], zmq.NOBLOCK)
+            header = self._header(msg_type, to=request.header["session"])
+            parts = [_pack(p) for p in (header, request.header if parent is None else parent)]
+            parts += [b"{}", _pack(content)]
+            signature = frames.sign(self._key, parts, buffers)
+            message = [*request.idents, frames.DELIMITER, signature, *parts, *buffers]
+            self._socket.send_multipart(message, _NOBLOCK)
             # The socket's descriptor is edge-triggered and a send can swallow the edge.
             arrived = self._has_messages()
         if arrived:
             self.poke()
 
-    def _encode(
-        self, request: Request, msg_type: str, content: dict[str, Any], buffers: list[Any]
-    ) -> list[Any]:
+    def look(self) -> None:
+        """Take what has arrived; in the main thread, which need not wait for the other."""
+        if not self._receiving.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
+                arrived = not self._socket.closed and self._has_messages()
+            if arrived:
+                self._take_all()
+                self._attend()
+        finally:
+            self._receiving.release()
+
+    def _attend(self) -> None:
+        """See to it that neither answers nor calls wait for the end of a long call."""
+        if not self._is_attentive:
+            self.poke()
+
+    def _header(self, msg_type: str, to: str) -> dict[str, Any]:
         self._seq += 1
-        header = {
+        return {
             "msg_id": f"{self.name}-{self._seq}",
             "msg_type": msg_type,
             "username": "ipyviews",
@@ -114,33 +155,46 @@ class Channel:
             "date": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "version": "5.4",
             "seq": self._seq,
-            "to": request.header["session"],
+            "to": to,
         }
-        parts = [_pack(part) for part in (header, request.header, {}, content)]
-        return [frames.DELIMITER, frames.sign(self._key, parts, buffers), *parts, *buffers]
 
     def _serve(self) -> None:
         poller = select.poll()
         poller.register(int(self._socket.getsockopt(zmq.FD)), select.POLLIN)
         poller.register(self._wake_in, select.POLLIN)
         while not self._closing:
-            while batch := self._receive():
-                for message in batch:
-                    self._take(message)
+            with self._receiving:
+                self._take_all()
             if self._interrupts.outstanding:
                 self._interrupts.repeat()
-            ready = poller.poll(REPEAT_S * 1000 if self._interrupts.outstanding else None)
+            self.replies.flush_old()
+            self._give_back(self._backlog.take_overdue())
+            ready = poller.poll(self._patience_ms())
             if any(descriptor == self._wake_in for descriptor, _ in ready):
                 os.read(self._wake_in, 4096)
 
+    def _patience_ms(self) -> float | None:
+        if self._interrupts.outstanding:
+            return REPEAT_S * 1000
+        # In this order: whatever comes from now on makes the main thread poke.
+        self._is_attentive = False
+        self._is_attentive = bool(self.replies) or self._backlog.may_be_overdue
+        return ATTENTION_S * 1000 if self._is_attentive else None
+
     def _has_messages(self) -> bool:
-        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(int(self._socket.getsockopt(_EVENTS)) & _POLLIN)
+
+    def _take_all(self) -> None:
+        """Take what there is; one thread at a time, for messages are numbered."""
+        while batch := self._receive():
+            for message in batch:
+                self._take(message)
 
     def _receive(self) -> list[list[Any]]:
         batch: list[list[Any]] = []
         with self._lock:
-            while len(batch) < BATCH and self._has_messages():
-                batch.append(self._socket.recv_multipart(zmq.NOBLOCK, copy=False))
+            while len(batch) < BATCH and not self._socket.closed and self._has_messages():
+                batch.append(self._socket.recv_multipart(_NOBLOCK, copy=False))
         return [[f.bytes if len(f) < COPY_LIMIT else f.buffer for f in m] for m in batch]
 
     def _take(self, message: list[Any]) -> None:
@@ -149,26 +203,42 @@ class Channel:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.dropped += 1
             return
-        msg_type = request.header.get("msg_type")
+        msg_type, content = request.header.get("msg_type"), request.content
         if msg_type == "apply_request":
-            if self._backlog.add(request):
-                self.on_call()
+            self._queue(request)
+        elif msg_type == "recall_request":
+            self._give_back(self._backlog.remove(set(content.get("attempts", ()))))
         elif msg_type == "interrupt_request":
-            found = self._interrupt(request.content)
-            self.reply(request, "interrupt_reply", {"status": "ok", "found": found}, [])
+            found = self._interrupt(content)
+            self.send(request, "interrupt_reply", {"status": "ok", "found": found})
         elif msg_type == "ping_request":
-            content = {"status": "ok", "holds": self._backlog.holds(), "dropped": self.dropped}
-            self.reply(request, "ping_reply", content, [])
+            holds = {"status": "ok", "holds": self._backlog.holds(), "dropped": self.dropped}
+            self.send(request, "ping_reply", holds)
         elif msg_type == "client_left":
-            self.on_client_left(str(request.content.get("client")))
+            self.on_client_left(str(content.get("client")))
         else:
             self.dropped += 1
 
+    def _give_back(self, calls: list[Call]) -> None:
+        """Tell the controller that these were not started and never will be, here."""
+        if calls:
+            content = {"attempts": [call.attempt for call in calls]}
+            self.send(calls[0].request, "calls_returned", content, parent={})
+
+    def _queue(self, request: Request) -> None:
+        try:
+            calls = split(request)
+        except (ValueError, TypeError, KeyError) as error:
+            refusal = outcomes.refusal("ValueError", f"not an apply_request: {error}")
+            self.on_refused(Call(request.header["msg_id"], request, b"", []), refusal)
+            return
+        if self._backlog.add(calls):
+            self.on_call()
+
     def _interrupt(self, content: dict[str, Any]) -> bool:
         attempt, kind = str(content.get("attempt")), str(content.get("kind"))
-        removed = self._backlog.remove(attempt) if kind == "apply" else None
-        if removed is not None:
-            self.on_removed(removed)
+        if kind == "apply" and (removed := self._backlog.remove({attempt})):
+            self.on_refused(removed[0], interrupted())
             return True
         return self._interrupts.request(attempt, kind)
 

@@ -12,7 +12,7 @@ from typing import Any
 from . import names
 from .adapter import Kernel
 from .backlog import Backlog
-from .channel import Channel, interrupted
+from .channel import Channel
 from .interrupts import Interrupts
 from .runner import TASK_CODE, Runner
 from .version import VERSION
@@ -29,9 +29,15 @@ class Extension:
             self._backlog, self._kernel.call_soon, TASK_CODE, self._kernel.cell_code
         )
         self._channel = Channel(self._kernel, self._backlog, self._interrupts)
-        self._runner = Runner(self._kernel, self._backlog, self._interrupts, self._channel.reply)
+        self._runner = Runner(
+            self._kernel,
+            self._backlog,
+            self._interrupts,
+            self._channel.replies,
+            self._channel.look,
+        )
         self._channel.on_call = self._runner.wake
-        self._channel.on_removed = lambda request: self._runner.refuse(request, interrupted())
+        self._channel.on_refused = self._runner.refuse
         self._channel.on_client_left = self._runner.scope.let_go
         self._interrupts.poke = self._channel.poke
         self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
@@ -52,6 +58,17 @@ class Extension:
                 **self._kernel.describe(),
             }
         )
+
+    @property
+    def running(self) -> str | None:
+        """The attempt that the main thread is at: a call, else a cell."""
+        return self._backlog.running or self._backlog.cell
+
+    def publish(self, msg_type: str, content: dict[str, Any], buffers: list[bytes]) -> None:
+        """Send a message of our own beside the output of what runs."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("this process was forked by an engine and is none itself")
+        self._kernel.publish(msg_type, content, buffers)
 
     def close(self) -> None:
         """Undo everything."""

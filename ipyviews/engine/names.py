@@ -49,6 +49,8 @@ class Scope:
     injected: dict[str, tuple[Any, str]] = field(default_factory=dict)
     #: Clients that left: what they sent stays, for anybody to replace.
     gone: set[str] = field(default_factory=set)
+    #: Names of data that functions use, which stayed where they came from.
+    left_behind: set[str] = field(default_factory=set)
 
     def let_go(self, client: str) -> None:
         """Note that a client has left; from any thread."""
@@ -83,6 +85,9 @@ def same_code(one: Any, other: Any) -> bool:
     """Tell whether two injected things are the same program text."""
     if one is other:
         return True
+    if callable(one) and type(one).__module__ == "__main__":
+        state = getattr(one, "__dict__", {}), getattr(other, "__dict__", {})
+        return same_code(type(one), type(other)) and _same_dict(*state)
     if type(one) is not type(other):
         return False
     if isinstance(one, types.FunctionType):
@@ -144,6 +149,7 @@ def fill_function(scope: Scope, function: types.FunctionType, state: dict[str, A
         scope.inject(name, _module_for(scope, name, module))
     for name, value in state["code"].items():
         scope.inject(name, value)
+    scope.left_behind.update(state["data"])
     if state["source"] is not None:
         _remember_source(*state["source"])
 
@@ -164,9 +170,15 @@ def _import(module: str) -> types.ModuleType:
 
 
 def _not_here(error: ModuleNotFoundError) -> ModuleNotFoundError:
+    missing = (error.name or "").partition(".")[0]
+    remedy = (
+        "Install it here, or use another pickler, e.g. view.use_pickle()"
+        if missing == "dill"
+        else "Install it here, or define the function in the notebook, or send a module of your "
+        f"own with view.use_local('{missing}')"
+    )
     return ModuleNotFoundError(
-        f"{error.msg}: what was sent needs it, and it cannot be imported here. Install it here, or "
-        "define the function in the notebook",
+        f"{error.msg}: what was sent needs it, and it cannot be imported here. {remedy}",
         name=error.name,
     )
 
@@ -200,9 +212,115 @@ def make_cached(
     return functools.lru_cache(maxsize, typed)(function)
 
 
-RECONSTRUCTORS = {
-    function.__name__: function
-    for function in (make_function, fill_function, make_cell, fill_cell, make_cached)
+def make_dispatcher(scope: Scope, function: Callable[..., Any]) -> Any:
+    """Wrap a function as `functools.singledispatch` does; `fill_dispatcher` follows."""
+    del scope
+    return functools.singledispatch(function)
+
+
+def fill_dispatcher(scope: Scope, function: Any, state: list[tuple[type, Any]]) -> None:
+    """Register the implementations, which may call the function itself."""
+    del scope
+    for kind, implementation in state:
+        function.register(kind, implementation)
+
+
+def make_view(scope: Scope, buffer: Any, element: Any, shape: tuple[int, ...]) -> Any:
+    """Give a memoryview its form back."""
+    del scope
+    return memoryview(buffer).cast("B").cast(element, shape)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name on the engines: what it means there takes its place when it arrives.
+
+    Parameters
+    ----------
+    name
+        A name or any expression, evaluated in the engine's namespace.
+
+    Raises
+    ------
+    TypeError
+        `name` is not a text.
+
+    Examples
+    --------
+    >>> Reference("data[0]")
+    <Reference: 'data[0]'>
+    >>> dv["data"] = [3, 4]
+    >>> dv.apply_sync(pow, Reference("data[0]"), 2)
+    [9, 9, 9, 9]
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"illegal name: {self.name!r}; a Reference is to a name, as str")
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Views take it for a function; here it is none."""
+        raise TypeError(f"{self!r} means something on engines only: give it to a view's apply()")
+
+    def __repr__(self) -> str:
+        return f"<Reference: {self.name!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Reference, (self.name,)
+
+
+def resolve(scope: Scope, name: str) -> Any:
+    """Evaluate what a `Reference` that has arrived refers to."""
+    return evaluate(name, scope.names)
+
+
+def evaluate(expression: str, names: MutableMapping[str, Any]) -> Any:
+    """Evaluate one expression; a missing name is told as such."""
+    if expression in names:
+        return names[expression]
+    space: dict[str, Any] = names  # type: ignore[assignment]
+    try:
+        return eval(expression, space)  # noqa: S307 - running the user's code is what engines do
+    except NameError as error:
+        missing = error.name or expression
+        raise NameError(f"name '{missing}' is not defined on this engine", name=missing) from None
+
+
+def load_pickled(scope: Scope, data: Any, *buffers: Any) -> Any:
+    """Unpickle what was pickled beforehand."""
+    return loads(data, scope, buffers)
+
+
+#: By type of what arrived: what makes the object of it, given the namespace too.
+uncan_map: dict[type, Callable[[Any, MutableMapping[str, Any]], Any]] = {}
+
+
+def uncan_object(scope: Scope, canned: Any) -> Any:
+    """Make the object that `canned` travelled for."""
+    make = uncan_map.get(type(canned))
+    return canned.get_object(scope.names) if make is None else make(canned, scope.names)
+
+
+#: What pickles name, and what is called instead, with the scope.
+RECONSTRUCTORS: dict[str, Callable[..., Any]] = {
+    "Reference": resolve,
+    **{
+        function.__name__: function
+        for function in (
+            make_function,
+            fill_function,
+            make_cell,
+            fill_cell,
+            make_cached,
+            make_dispatcher,
+            fill_dispatcher,
+            make_view,
+            load_pickled,
+            uncan_object,
+        )
+    },
 }
 
 
@@ -220,6 +338,9 @@ class Unpickler(pickle.Unpickler):
             if own == __name__ and global_name in RECONSTRUCTORS:
                 return functools.partial(RECONSTRUCTORS[global_name], self.scope)
             module_name = own
+        elif global_name == "__main__" and module_name in ("__builtin__", "builtins"):
+            # What dill calls the namespace of the session.
+            return self.scope.names
         elif _relocate(module_name, CLOUDPICKLE, "") is not None:
             module_name = str(_relocate(module_name, CLOUDPICKLE, cloudpickle().__name__))
         try:
@@ -261,19 +382,21 @@ def cloudpickle() -> types.ModuleType:
     raise ModuleNotFoundError("cloudpickle 3.0 or newer is not installed", name="cloudpickle")
 
 
-def explain_missing(error: NameError, names: MutableMapping[str, Any]) -> None:
+def explain_missing(error: NameError, scope: Scope) -> None:
     """Tell in a NameError for a global name how to send plain data."""
+    names = scope.names
     name, trace = error.name, error.__traceback__
     if isinstance(error, UnboundLocalError) or not name or trace is None:
         return
     while trace.tb_next is not None:
         trace = trace.tb_next
     if trace.tb_frame.f_globals is names and name not in names and not hasattr(builtins, name):
-        sentence = (
-            f"name '{name}' is not defined on this engine. Plain data does not travel with a "
-            f"function: send it first with view['{name}'] = {name}, or "
-            f"view.push(dict({name}={name}))"
-        )
+        sentence = f"name '{name}' is not defined on this engine"
+        if name in scope.left_behind:
+            sentence += (
+                ". Plain data does not travel with a function: send it first with "
+                f"view['{name}'] = {name}, or view.push(dict({name}={name}))"
+            )
         error.args = (sentence,)
 
 

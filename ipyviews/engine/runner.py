@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
+import os
+import sys
 import time
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from . import names, outcomes
+from . import dependencies, names, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 
     from .adapter import Kernel
-    from .backlog import Backlog, Request
+    from .backlog import Backlog, Call
     from .interrupts import Interrupts
     from .outcomes import Outcome
+    from .replies import Replies
 
 #: After so long the kernel's other messages get their turn [s].
 TURN_S = 0.005
@@ -36,8 +41,10 @@ class Runner:
     ----------
     kernel, backlog, interrupts
         The engine's other parts.
-    reply
-        Sends an ``apply_reply``.
+    replies
+        Takes the answers.
+    look
+        Takes what has arrived on the channel.
     """
 
     def __init__(
@@ -45,13 +52,16 @@ class Runner:
         kernel: Kernel,
         backlog: Backlog,
         interrupts: Interrupts,
-        reply: Callable[[Request, str, dict[str, Any], list[Any]], None],
+        replies: Replies,
+        look: Callable[[], None],
     ) -> None:
         self._kernel = kernel
         self._backlog = backlog
         self._interrupts = interrupts
-        self._reply = reply
+        self._replies = replies
+        self._look = look
         self.scope = names.Scope(kernel.namespace)
+        self._pid = os.getpid()
         self._scheduled = False
         # Referred to, for the loop does not.
         self._async_task: asyncio.Task[None] | None = None
@@ -69,10 +79,10 @@ class Runner:
         """Let calls see context variables as the cell that just ended left them."""
         self._context = contextvars.copy_context()
 
-    def refuse(self, request: Request, outcome: Outcome) -> None:
+    def refuse(self, call: Call, outcome: Outcome) -> None:
         """Answer a call that is not run."""
         now = time.time()
-        self._send(request, outcome, now, now, wrote=False)
+        self._send(call, outcome, now, now, wrote=False)
 
     def close(self) -> None:
         """Stop awaiting an async call."""
@@ -83,56 +93,74 @@ class Runner:
         deadline = time.monotonic() + TURN_S
         while True:
             with self._backlog.lock:
-                request = self._backlog.take()
-                if request is None:
+                call = self._backlog.take()
+                if call is None:
                     self._scheduled = False
                     return
-            self._run(request)
+            self._run(call)
+            # What is urgent need not wait until the other thread gets its turn.
+            self._look()
             if time.monotonic() > deadline:
                 self._kernel.call_soon(self._turn, self._context.copy())
                 return
 
-    def _run(self, request: Request) -> None:
+    def _run(self, call: Call) -> None:
         self._interrupts.install()
-        self._kernel.begin(request)
+        self._kernel.begin(call)
         started = time.time()
         try:
-            outcome = perform(request, self.scope)
+            outcome = perform(call, self.scope)
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its answer
             outcome = self._failure(error)
+        self._end_if_forked(outcome)
         if isinstance(outcome, Pending):
             self._interrupts.suspend()
-            waiting = self._wait(request, outcome.awaitable, started)
+            waiting = self._wait(call, outcome.awaitable, started)
             self._async_task = asyncio.get_running_loop().create_task(waiting)
         else:
-            self._complete(request, outcome, started)
+            self._complete(call, outcome, started)
 
-    async def _wait(self, request: Request, awaitable: Awaitable[Any], started: float) -> None:
+    async def _wait(self, call: Call, awaitable: Awaitable[Any], started: float) -> None:
         # Only now: cancelled before it began, it would end without an answer.
         self._interrupts.awaiting = asyncio.current_task()
         try:
-            outcome = await Stepped(perform_async(request, awaitable), self._interrupts.step)
+            outcome = await Stepped(perform_async(call, awaitable), self._interrupts.step)
         except BaseException as error:  # noqa: BLE001 - also what a cancel became
-            ours = self._interrupts.cancelled == request.attempt
+            ours = self._interrupts.cancelled == call.attempt
             if isinstance(error, asyncio.CancelledError) and ours:
                 error = KeyboardInterrupt().with_traceback(error.__traceback__)
             outcome = self._failure(error)
-        self._complete(request, outcome, started)
+        self._end_if_forked(outcome)
+        self._complete(call, outcome, started)
         self.wake()
+
+    def _end_if_forked(self, outcome: Outcome | Pending) -> None:
+        """End a child that the call has forked, and that came back from the call too."""
+        if os.getpid() == self._pid:
+            return
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        said = {} if isinstance(outcome, Pending) else outcome.content
+        left = said.get("ename") == "SystemExit" and said.get("evalue") in ("", "0", "None")
+        os._exit(0 if left or said.get("status") == "ok" else 1)
 
     def _failure(self, error: BaseException) -> Outcome:
         if isinstance(error, NameError):
-            names.explain_missing(error, self._kernel.namespace)
-        return outcomes.failure(error)
+            names.explain_missing(error, self.scope)
+        outcome = outcomes.failure(error)
+        if dependencies.is_unmet(error):
+            outcome.content["unmet"] = True
+        return outcome
 
-    def _complete(self, request: Request, outcome: Outcome, started: float) -> None:
+    def _complete(self, call: Call, outcome: Outcome, started: float) -> None:
         ended = time.time()
         self._interrupts.end_task()
-        wrote = self._kernel.end(request)
-        self._send(request, outcome, started, ended, wrote=wrote)
+        wrote = self._kernel.end(call)
+        self._send(call, outcome, started, ended, wrote=wrote)
 
     def _send(
-        self, request: Request, outcome: Outcome, started: float, ended: float, *, wrote: bool
+        self, call: Call, outcome: Outcome, started: float, ended: float, *, wrote: bool
     ) -> None:
         outcome.content |= {
             "started": started,
@@ -140,29 +168,45 @@ class Runner:
             "output": wrote,
             "eventloop": self._kernel.in_eventloop,
         }
-        self._reply(request, "apply_reply", outcome.content, outcome.buffers)
+        at_once = wrote or call.is_urgent or not self._backlog.waiting
+        self._replies.add(call, outcome, at_once=at_once)
 
 
-def perform(request: Request, scope: names.Scope) -> Outcome | Pending:
+def perform(call: Call, scope: names.Scope) -> Outcome | Pending:
     """Load, call, pickle. Between this frame and the handler's there is only a task's code."""
-    python, here = request.ours.get("python"), names.implementation()
+    python, here = call.ours.get("python"), names.implementation()
     if python is not None and python != here:
         return outcomes.refusal(
             "UsageError",
             f"the function or an argument travels by value from {python}, and this engine runs "
             f"{here}: put it in a module that both can import, or send source with execute or %px",
         )
-    scope.client = str(request.ours.get("client", ""))
-    index = request.content["index"]
-    if len(index) != 1 or len(request.buffers) != 2 + index[0][1]:
-        raise ValueError("an apply_request must have one task and all of its buffers")
-    function, arguments, *rest = request.buffers
-    called = names.loads(function, scope)
-    args, kwargs = names.loads(arguments, scope, _writable(rest))
-    value = called(*args, **kwargs)
+    scope.client = str(call.ours.get("client", ""))
+    function = call.request.function
+    if function is None:
+        function = names.loads(call.request.buffers[0], scope)
+        dependencies.check(function)
+        if is_plain(function, scope):
+            call.request.function = function
+    args, kwargs = names.loads(call.arguments, scope, _writable(call.buffers))
+    value = function(*args, **kwargs)
     if inspect.isawaitable(value):
         return Pending(value)
-    return outcomes.success(value, _name(request))
+    return outcomes.success(value, _name(call))
+
+
+def is_plain(function: Any, scope: names.Scope) -> bool:
+    """Tell whether calls may share a function: nothing in it can carry over from one to the next.
+
+    One that has its home in the namespace may be another there after a call.
+    """
+    return (
+        type(function) is FunctionType
+        and function.__globals__ is scope.names
+        and function is not scope.names.get(function.__name__)
+        and not (function.__closure__ or function.__defaults__ or function.__kwdefaults__)
+        and not function.__dict__
+    )
 
 
 class Stepped:
@@ -190,9 +234,9 @@ class Stepped:
                 value, advance = error, self._coroutine.throw
 
 
-async def perform_async(request: Request, awaitable: Awaitable[Any]) -> Outcome:
+async def perform_async(call: Call, awaitable: Awaitable[Any]) -> Outcome:
     """Await and pickle; the async half of `perform`."""
-    return outcomes.success(await awaitable, _name(request))
+    return outcomes.success(await awaitable, _name(call))
 
 
 #: Frames of these have only a task's code above them.
@@ -205,5 +249,5 @@ def _writable(buffers: list[Any]) -> Iterator[Any]:
         yield bytearray(view) if view.readonly else buffer
 
 
-def _name(request: Request) -> str:
-    return str(request.ours.get("name") or "the function")
+def _name(call: Call) -> str:
+    return str(call.ours.get("name") or "the function")

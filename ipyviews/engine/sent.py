@@ -29,8 +29,7 @@ class SentModules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
             file = self._file(name)
             linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
 
-    @staticmethod
-    def _file(name: str) -> str:
+    def _file(self, name: str) -> str:
         return f"<sent> {name}"
 
     def find_spec(

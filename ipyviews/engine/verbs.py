@@ -7,7 +7,10 @@ ipyviews and on other Python versions.
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from .names import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -19,6 +22,14 @@ def _namespace() -> dict[str, Any]:
     shell: Any = get_ipython()
     names: dict[str, Any] = shell.user_ns
     return names
+
+
+def clear() -> None:
+    """Empty the engine's namespace, as the magic ``%reset`` does."""
+    from IPython import get_ipython  # noqa: PLC0415 - clients import this without IPython
+
+    shell: Any = get_ipython()
+    shell.reset(new_session=False)
 
 
 def push(values: Mapping[str, Any]) -> None:
@@ -67,6 +78,30 @@ def pull(expressions: str | Sequence[str]) -> Any:
     return [evaluate(expression, names) for expression in expressions]
 
 
+def need(module: str) -> None:
+    """Raise unless a module can be imported here.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        It can't.
+    """
+    import_module(module)
+
+
+def run_imports(statements: Sequence[str]) -> None:
+    """Run import statements in the engine's namespace.
+
+    Raises
+    ------
+    ImportError
+        If something cannot be imported here.
+    """
+    names = _namespace()
+    for statement in statements:
+        exec(statement, names)  # noqa: S102 - running the user's code is what engines do
+
+
 def map_items(function: Callable[..., Any], *sequences: Sequence[Any]) -> Any:
     """Call a function for each item of the sequences, which are one engine's part of a map.
 
@@ -85,14 +120,3 @@ async def _await_each(
     function: Callable[..., Awaitable[Any]], calls: Iterable[tuple[Any, ...]]
 ) -> list[Any]:
     return [await function(*items) for items in calls]
-
-
-def evaluate(expression: str, names: dict[str, Any]) -> Any:
-    """Evaluate one expression; a missing name is told as such."""
-    if expression in names:
-        return names[expression]
-    try:
-        return eval(expression, names)  # noqa: S307 - running the user's code is what engines do
-    except NameError as error:
-        missing = error.name or expression
-        raise NameError(f"name '{missing}' is not defined on this engine", name=missing) from None

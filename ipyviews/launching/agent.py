@@ -221,7 +221,8 @@ class Agent:
 
     def _on_end(self, request: dict[str, Any]) -> dict[str, Any]:
         # After the answer has gone out, so that the asker gets it.
-        self._after(0.0, "end", functools.partial(self._end, request.get("reason") or "asked to"))
+        reason = request.get("reason") or "it was stopped"
+        self._after(0.0, "end", functools.partial(self._end, reason))
         return {"ok": True}
 
     _handlers: dict[str, Callable[[Agent, dict[str, Any]], dict[str, Any]]] = {  # noqa: RUF012

@@ -140,7 +140,7 @@ def _packed_sources() -> str:
         **_sources("ipyviews.engine", PRIVATE_ENGINE),
         **_sources("cloudpickle", PRIVATE_CLOUDPICKLE),
     }
-    sent = modules.pop(f"{PRIVATE_ENGINE}.sent")
+    sent = modules[f"{PRIVATE_ENGINE}.sent"]
     packed = zlib.compress(json.dumps({"sent": sent, "modules": modules}).encode(), 9)
     return base64.b85encode(packed).decode()
 

@@ -33,6 +33,14 @@ _FOLDER_NAME = re.compile(r"[0-9a-f]{8}")
 _HOW_TO_START = "start one with `ipyviews start`, or `Cluster(n=4)`"
 
 
+class NoCluster(ClusterError, FileNotFoundError):
+    """A `ClusterError` that is also the OSError of a missing connection file."""
+
+
+class NoFile(UsageError, FileNotFoundError):
+    """A `UsageError` that is also a FileNotFoundError."""
+
+
 @dataclass(frozen=True)
 class ClusterFile:
     """The connection file of a running cluster, as its controller wrote it."""
@@ -51,6 +59,11 @@ class ClusterFile:
     def cluster_id(self) -> str:
         """The name of the cluster."""
         return str(self.info["ipyviews"]["cluster_id"])
+
+    @property
+    def profile(self) -> str:
+        """The profile it was started for."""
+        return str(self.info["ipyviews"].get("profile") or "default")
 
     @property
     def n(self) -> int:
@@ -154,13 +167,24 @@ def list_clusters() -> list[ClusterFile]:
     return found
 
 
-def open_clusters() -> list[ClusterFile]:
+def is_one_starting() -> bool:
+    """Tell whether a cluster is coming up that cannot be connected to yet."""
+    folders = (folder for folder in _run_folders() if is_running(folder))
+    return any(not (folder / "cluster.json").exists() for folder in folders)
+
+
+def open_clusters(profile: str | None = None) -> list[ClusterFile]:
     """Return the running clusters that this process may take without naming them.
 
     Those are its own, the newest last; else the one named "default"; else the detached ones and
     those whose owner is gone. What another living process started for itself is not among them.
+
+    Parameters
+    ----------
+    profile
+        Only those of this profile; None for all.
     """
-    running = list_clusters()
+    running = _of_profile(list_clusters(), profile)
     own = [file for file in running if file.owner == os.getpid()]
     default = [file for file in running if file.cluster_id == "default"]
     free = [file for file in running if file.owner is None or not _is_alive(file.owner)]
@@ -168,7 +192,10 @@ def open_clusters() -> list[ClusterFile]:
 
 
 def find_cluster(
-    which: str | os.PathLike[str] | None = None, *, anybodys: bool = False
+    which: str | os.PathLike[str] | None = None,
+    *,
+    anybodys: bool = False,
+    profile: str | None = None,
 ) -> ClusterFile:
     """Find one running cluster.
 
@@ -179,32 +206,43 @@ def find_cluster(
         slash in it); or None for the one of `open_clusters`.
     anybodys
         Whether None may also mean the only cluster there is, if another process owns it.
+    profile
+        Only clusters of this profile; None for all.
 
     Raises
     ------
     ClusterError
-        If there is none, or several to choose from.
+        If there is none (then also a FileNotFoundError), or several to choose from.
     UsageError
         If the file is not a cluster file.
     """
     if which is not None and (not isinstance(which, str) or "/" in which):
         return _running_at(Path(which).absolute())
-    running = list_clusters()
+    running = _of_profile(list_clusters(), profile)
+    of = "" if profile is None else f" of profile {profile!r}"
     if which is not None:
         for file in running:
             if file.cluster_id == which:
                 return file
         there = f"running: {_names(running)}" if running else _HOW_TO_START
-        raise ClusterError(f"no cluster named {which!r} is running; {there}.")
-    found = open_clusters() or (running if anybodys else [])
+        raise NoCluster(f"no cluster named {which!r}{of} is running; {there}{_nowhere()}.")
+    found = open_clusters(profile) or (running if anybodys else [])
     if len(found) > 1:
         raise ClusterError(
             f"several clusters are running; say which as cluster_id: {_names(found)}."
         )
     if not found:
         others = f" (other programs have {_names(running)}: name it to join)" if running else ""
-        raise ClusterError(f"no cluster is running{others}; {_HOW_TO_START}.")
+        raise NoCluster(f"no cluster{of} is running{others}; {_HOW_TO_START}{_nowhere()}.")
     return found[0]
+
+
+def _nowhere() -> str:
+    return f" (no controller was found below {base_folder()})"
+
+
+def _of_profile(files: list[ClusterFile], profile: str | None) -> list[ClusterFile]:
+    return [file for file in files if profile is None or file.profile == profile]
 
 
 def _names(files: list[ClusterFile]) -> str:
@@ -272,7 +310,7 @@ def _is_settled(folder: Path) -> bool:
 def _running_at(path: Path) -> ClusterFile:
     file = _read_cluster_file(path / "cluster.json" if path.is_dir() else path)
     if not is_running(file.folder):
-        raise ClusterError(f"the cluster of {file.path} is not running any more; {_HOW_TO_START}.")
+        raise NoCluster(f"the cluster of {file.path} is not running any more; {_HOW_TO_START}.")
     return file
 
 
@@ -282,7 +320,7 @@ def _read_cluster_file(path: Path) -> ClusterFile:
         file = ClusterFile(path, info)
         _ = file.folder, file.cluster_id, file.n, file.pid
     except FileNotFoundError:
-        raise UsageError(f"{path} does not exist; {_HOW_TO_START}.") from None
+        raise NoFile(f"{path} does not exist; {_HOW_TO_START}.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not a cluster file ({type(error).__name__}).") from None
     return file

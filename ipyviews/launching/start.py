@@ -17,7 +17,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.errors import ClusterError
+from ipyviews.errors import ClusterError, LauncherError
 from ipyviews.launching import rundir
 from ipyviews.version import __version__
 
@@ -56,6 +56,16 @@ class ClusterConfig:
     grace: float = 5.0
     #: How long a detached cluster lives without a client [s]; None for ever.
     idle_limit: float | None = None
+    #: A name clients may look for it by, besides its id.
+    profile: str = "default"
+    #: How an engine is chosen for a load-balanced call; None for the default.
+    scheme: str | None = None
+    #: Most calls in flight on one engine [count]; 0 for what suits the calls.
+    prefetch: int = 0
+    #: Whether the controller keeps what calls are sent and return.
+    keep_results: bool = False
+    #: Where records of tasks are written too.
+    history_file: str | None = None
     #: The controller's command, to which the run folder is added; None for the real one.
     controller: list[str] | None = None
 
@@ -86,7 +96,7 @@ class AgentProcess:
 
         Raises
         ------
-        ClusterError
+        LauncherError
             If it could not be started, with the last lines of its log, or takes too long.
         """
         line = self._read_line(time.monotonic() + timeout)
@@ -99,7 +109,7 @@ class AgentProcess:
         else:
             reason, log = f"it was not ready after {timeout:g} s", self._log()
         lines = "\n".join(log.splitlines()[-_LINES_SHOWN:])
-        raise ClusterError(f"the cluster did not start: {reason}.\n{lines}".rstrip())
+        raise LauncherError(f"the cluster did not start: {reason}.\n{lines}".rstrip())
 
     def stop(self, timeout: float = 10.0) -> None:
         """End the cluster and wait until nothing of it is left.

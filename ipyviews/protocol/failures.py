@@ -8,6 +8,7 @@ module.
 
 from __future__ import annotations
 
+import functools
 import types
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,8 @@ def rebuild(
     >>> isinstance(error, KeyError), error.args, str(error)
     (True, ('a',), "[0:apply] KeyError: 'a'")
     """
-    known = {"engine_id": engine, "method": method, "task": task}
+    uuid = None if engine is None else f"e{engine}"
+    known = {"engine_uuid": uuid, "engine_id": engine, "method": method, "task": task}
     told = (
         str(content.get("ename", "Error")),
         str(content.get("evalue", "")),
@@ -91,16 +93,23 @@ class _Fused(RemoteError):
 
 
 def _fuse(original: Exception, pickled: bytes, told: tuple[Any, ...]) -> RemoteError:
-    remote = type(original)
-    # The error may come from an engine's own client, and be one of these already.
-    bases = (remote,) if issubclass(remote, _Fused) else (_Fused, remote)
-    name = "Remote" + remote.__name__.removeprefix("Remote")
-    fused = type(name, bases, {"__module__": __name__, "__doc__": remote.__doc__})
+    remote: Any = type(original)
+    fused = _fused_type(remote)
     error: _Fused = fused.__new__(fused, *original.args)
     _copy_state(original, error)
     error.describe(*told)
     error._pickled = pickled  # noqa: SLF001 - a class of this module
     return error
+
+
+@functools.lru_cache(maxsize=256)
+def _fused_type(remote: type[Exception]) -> type[_Fused]:
+    # The error may come from an engine's own client, and be one of these already.
+    bases = (remote,) if issubclass(remote, _Fused) else (_Fused, remote)
+    name = "Remote" + remote.__name__.removeprefix("Remote")
+    # The remote type may have properties of these names.
+    told_later = dict.fromkeys(("ename", "evalue", "traceback", "engine_info"))
+    return type(name, bases, {"__module__": __name__, "__doc__": remote.__doc__, **told_later})
 
 
 def _copy_state(source: Exception, target: Exception) -> None:

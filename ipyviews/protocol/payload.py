@@ -9,13 +9,14 @@ controller never imports this module.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import types
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ipyviews.engine import names, pickling
-from ipyviews.errors import UsageError
+from ipyviews.engine import dependencies, local, names, pickling
+from ipyviews.errors import UnmetDependency, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,9 +44,45 @@ class Payload:
     by_value: bool
 
 
+class StaysHere:
+    """Base of what makes no sense in another process, so that it is told as such."""
+
+    #: What to do instead.
+    _remedy = ""
+
+    def __reduce__(self) -> Any:
+        raise UsageError(f"it belongs to the process that made it. {self._remedy}")
+
+
+class LocalModule(Protocol):
+    """A package that is being edited here."""
+
+    #: Its name.
+    root: str
+
+    def newest(self) -> tuple[str, str, dict[str, tuple[str, str]]]:
+        """Return its name, a text that changes with it, and file and text of each module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pickling:
+    """How a view sends what it sends."""
+
+    #: ``"pickle"``: functions of the notebook run with the engine's names. ``"cloudpickle"``,
+    #: ``"dill"``: that package sends them, and they bring the globals they use from here.
+    by: pickling.Method = "pickle"
+    #: Modules that travel as source because they are being edited here.
+    local: tuple[LocalModule, ...] = ()
+
+
+DEFAULT = Pickling()
+
+
 def pack_calls(
     function: Callable[..., Any],
     calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
+    *,
+    how: Pickling = DEFAULT,
 ) -> Payload:
     """Pickle one function and the arguments of its calls.
 
@@ -56,6 +93,8 @@ def pack_calls(
         data it uses; defined in a module that engines can import, by name.
     calls
         Positional and keyword arguments of each call.
+    how
+        By which pickler, and which modules travel as source.
 
     Returns
     -------
@@ -74,13 +113,16 @@ def pack_calls(
     """
     if not callable(function):
         raise UsageError(f"{function!r} cannot be called: pass a function and then its arguments")
-    data, _, by_value = _dumps(function, lambda: (_title(function), function), in_band=True)
+    check_method(how.by)
+    sent = Accompanied(function, how.local) if how.local else function
+    data, _, by_value = _dumps(sent, lambda: (_title(function), function), how, in_band=True)
     arguments: list[bytes] = []
     index: list[list[int]] = []
     buffers: list[Frame] = []
     for number, (args, kwargs) in enumerate(calls):
         call = tuple(args), dict(kwargs)
-        part, large, is_code = _dumps(call, functools.partial(_blame, function, call, number))
+        blame = functools.partial(_blame, function, call, number)
+        part, large, is_code = _dumps(call, blame, how)
         arguments.append(part)
         index.append([len(part), len(large)])
         buffers += large
@@ -110,6 +152,10 @@ def unpack_result(buffers: Sequence[Frame]) -> Any:
 class _ResultUnpickler(names.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         found = super().find_class(module_name, global_name)
+        if getattr(found, "func", None) is names.resolve:
+            return names.Reference
+        if found is dependencies.UnmetDependency:
+            return UnmetDependency
         if global_name == "_class_setstate":
             return functools.partial(_keep_own_class, found)
         return found
@@ -124,17 +170,52 @@ def _writable(buffer: Frame) -> Frame:
     return bytearray(buffer) if memoryview(buffer).readonly else buffer
 
 
+def check_method(by: pickling.Method) -> None:
+    """Raise `UsageError` when this pickler is not installed here."""
+    if by == "dill" and importlib.util.find_spec("dill") is None:
+        raise UsageError(
+            "dill is not installed here: pip install dill (on the engines too), or use another "
+            "pickler, e.g. view.use_cloudpickle()"
+        )
+
+
+class Accompanied:
+    """A value before whose arrival packages are sent as source."""
+
+    def __init__(self, value: Any, modules: Iterable[LocalModule]) -> None:
+        self._value = value
+        self._sources = [_Source(module.newest()) for module in modules]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return local.accompanied, (self._sources, self._value)
+
+
+class _Source:
+    def __init__(self, newest: tuple[str, str, dict[str, tuple[str, str]]]) -> None:
+        self._newest = newest
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return local.install, self._newest
+
+
 def _dumps(
-    value: Any, blame: Callable[[], tuple[str, Any]], *, in_band: bool = False
+    value: Any,
+    blame: Callable[[], tuple[str, Any]],
+    how: Pickling,
+    *,
+    in_band: bool = False,
 ) -> tuple[bytes, list[memoryview], bool]:
+    roots = tuple(module.root for module in how.local) if how.local else ()
     try:
-        return pickling.dumps(value, in_band=in_band)
+        return pickling.dumps(value, in_band=in_band, by=how.by, local=roots)
     except Exception as error:  # noqa: BLE001 - users' classes raise anything
         path, culprit = blame()
         path, culprit, reason = _culprit(path, culprit, set(), 0) or (path, culprit, error)
+    what = f"{path} is a {type(culprit).__qualname__}, which cannot be sent to an engine"
+    if isinstance(culprit, StaysHere):
+        raise UsageError(f"{what}: {reason}") from reason
     raise UsageError(
-        f"{path} is a {type(culprit).__qualname__}, which cannot be sent to an engine "
-        f"({reason}). Make it on the engines instead, inside the function or with execute"
+        f"{what} ({reason}). Make it on the engines instead, inside the function or with execute"
     ) from reason
 
 
@@ -182,6 +263,8 @@ def _error(value: Any) -> Exception | None:
 
 def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Name the parts of a value that are pickled with it."""
+    if isinstance(value, StaysHere):
+        return
     if isinstance(value, types.FunctionType):
         yield from _function_parts(value)
     elif isinstance(value, dict):

@@ -25,7 +25,7 @@ except ImportError:
     HAS_ORJSON = False
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     Frame = bytes | bytearray | memoryview
 
@@ -174,9 +174,79 @@ class Message:
         part = self.metadata.get("ipyviews")
         return part if isinstance(part, dict) else {}
 
+    @property
+    def body(self) -> Frame | dict[str, Any]:
+        """The content as it is: packed, or decoded."""
+        return self.content
+
     def read(self) -> dict[str, Any]:
         """Decode the content."""
         return unpack(self.content)
+
+
+@dataclass(slots=True)
+class Part(Message):
+    """One of several messages that came as one; its content is decoded already."""
+
+    decoded: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def body(self) -> Frame | dict[str, Any]:
+        """The decoded content."""
+        return self.decoded
+
+    def read(self) -> dict[str, Any]:
+        """Return the decoded content."""
+        return self.decoded
+
+
+def bundle(parts: Iterable[Sequence[Any]]) -> tuple[dict[str, Any], list[Frame]]:
+    """Make content and buffers of a ``bundle_reply``.
+
+    Parameters
+    ----------
+    parts
+        Of each message: parent, type, content, metadata, buffers.
+    """
+    replies: list[list[Any]] = []
+    buffers: list[Frame] = []
+    for parent, msg_type, content, metadata, own in parts:
+        body = content if isinstance(content, dict) else unpack(content)
+        replies.append([parent, msg_type, body, metadata, len(own)])
+        buffers += own
+    return {"replies": replies}, buffers
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise TypeError("not an object")
+    return value
+
+
+def unbundle(message: Message) -> Sequence[Message]:
+    """Take a ``bundle_reply`` apart; any other message is returned as it is.
+
+    Raises
+    ------
+    ProtocolError
+        It does not have the form that `bundle` makes.
+    """
+    if message.msg_type != "bundle_reply":
+        return (message,)
+    parts, first = [], 0
+    headers: dict[str, dict[str, Any]] = {}
+    try:
+        for parent, msg_type, content, metadata, count in message.read()["replies"]:
+            header = headers.get(msg_type)
+            if header is None:
+                header = headers[msg_type] = {**message.header, "msg_type": msg_type}
+            own = message.buffers[first : first + count]
+            first += count
+            ours, body = _object(metadata), _object(content)
+            parts.append(Part(header, {"msg_id": parent}, ours, b"", own, [], body))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProtocolError(f"a bundle of replies is malformed: {type(error).__name__}") from None
+    return parts
 
 
 class Wire:

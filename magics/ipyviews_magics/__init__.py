@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipyviews.client import activation
+from ipyviews_magics.cluster import ClusterMagic
 from ipyviews_magics.default import DefaultView
 from ipyviews_magics.registry import activate, registry_of
 from ipyviews_magics.tracebacks import show_folded
@@ -18,6 +19,8 @@ activation.registrar = activate
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics without suffix, unless a view was activated for them before."""
     show_folded(shell)
-    registry = registry_of(shell)
+    registry, default = registry_of(shell), DefaultView()
     if not registry.is_ours("px"):
-        registry.register("", DefaultView())
+        registry.register("", default)
+    magic = ClusterMagic(default).run
+    shell.magics_manager.register_function(magic, "line", "ipyviews")

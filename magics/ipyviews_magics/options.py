@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
@@ -13,13 +14,18 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 Magic = TypeVar("Magic", bound=Callable[..., Any])
 
 
+def _is_watched() -> bool:
+    return os.environ.get("IPP_NONINTERACTIVE", "") in {"", "0"}
+
+
 @dataclass(frozen=True)
 class Options:
     """How one cell is run; those of a magics set are its defaults."""
 
     #: None means: as the view says.
     block: bool | None = None
-    stream: bool = True
+    #: Not where IPP_NONINTERACTIVE says that nobody watches.
+    stream: bool = field(default_factory=_is_watched)
     #: As typed; None means the view's.
     targets: str | None = None
     verbose: bool = False

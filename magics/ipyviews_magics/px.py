@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
     AnyView = DirectView | LoadBalancedView
 
-#: How long an interrupted cell may take to stop before the user is told [s].
-STOPPING_S = 5.0
+#: After this time the user is told what goes on despite the interrupt [s].
+HINT_S = 1.0
+
+#: How long an interrupted cell is waited for [s].
+STOPPING_S = 10.0
 
 
 class PxMagics:
@@ -138,7 +141,7 @@ class PxMagics:
         print(self._autopx.toggle(self.suffix))
 
     def _view(self) -> AnyView:
-        with _as_usage_error():
+        with as_usage_error():
             return self._find_view()
 
     # -- running a cell -----------------------------------------------------------------------
@@ -172,11 +175,11 @@ class PxMagics:
         if options.verbose:
             kind = "Parallel" if waits else "Async parallel"
             print(f"{kind} execution on engine(s): {_describe(targets)}")
-        with view.temp_flags(targets=targets), _as_usage_error():
+        with view.temp_flags(targets=targets), as_usage_error():
             return view.execute(cell, silent=False, block=False)
 
     def _targets(self, view: AnyView, text: str) -> Targets:
-        with _as_usage_error():
+        with as_usage_error():
             return parse_targets(text, view.client.ids)
 
     def _finish(self, result: AsyncResult, group_outputs: str | None) -> None:
@@ -207,20 +210,45 @@ class PxMagics:
         self, view: AnyView, result: AsyncResult, stop_signal: int, interrupt: KeyboardInterrupt
     ) -> KeyboardInterrupt:
         """Stop the cell on its engines; they answer with errors, which are not shown."""
-        waiting = [task.engine_id for task in tasks_of(result) if task.status is None]
-        running = [engine for engine in waiting if engine is not None]
+        running = _still_running(result)
         if running and stop_signal != signal.SIGINT:
             view.client.send_signal(stop_signal, running)
         else:
             result.cancel()
         where = f"on {name_engines(running)}" if running else "before it ran"
-        if result.wait(STOPPING_S):
-            return quiet(interrupt, f"stopped {where}")
-        return quiet(interrupt, f"not stopped {where} after {STOPPING_S:g} s; it was told to")
+        try:
+            if not result.wait(HINT_S):
+                going = name_engines(_still_running(result))
+                sys.stderr.write(f"{going}: not stopped yet; interrupt again to restart\n")
+                sys.stderr.flush()
+            if result.wait(STOPPING_S - HINT_S):
+                return quiet(interrupt, f"stopped {where}")
+        except KeyboardInterrupt:
+            return quiet(interrupt, _restart(view, result))
+        left = _still_running(result)
+        return quiet(
+            interrupt,
+            f"{name_engines(left)} did not stop within {STOPPING_S:g} s; "
+            f"%ipyviews restart {','.join(map(str, left))} ends what runs there",
+        )
+
+
+def _still_running(result: AsyncResult) -> list[int]:
+    waiting = [task.engine_id for task in tasks_of(result) if task.status is None]
+    return [engine for engine in waiting if engine is not None]
+
+
+def _restart(view: AnyView, result: AsyncResult) -> str:
+    """Restart the engines on which a cell runs that no interrupt stops; say so."""
+    left = _still_running(result)
+    if left:
+        view.client.restart(left, now=True)
+        return f"restarted {name_engines(left)}, without the variables that were there"
+    return "stopped"
 
 
 @contextmanager
-def _as_usage_error() -> Iterator[None]:
+def as_usage_error() -> Iterator[None]:
     """Let IPython show in one line why a cell could not be sent: it does so for its own class."""
     try:
         yield

@@ -48,6 +48,7 @@ def test_the_error_says_how_an_engine_died(start, code, word):
         rc[0].execute(code, block=False).get(10)
 
 
+@pytest.mark.row("1.6-engine-death-balanced")
 def test_a_balanced_map_survives_a_killed_engine(start, members):
     rc = start(4)
     view = rc.load_balanced_view()
@@ -67,6 +68,7 @@ def test_all_engines_killed_is_an_error_not_a_hang(start, members):
         rc.load_balanced_view().apply_sync(lambda: 1)
 
 
+@pytest.mark.row("1.6-engine-death-balanced")
 def test_a_task_that_kills_its_engine_is_not_given_to_the_others(start, wait_until):
     rc = start(3)
     with pytest.raises(ipyviews.EngineError):

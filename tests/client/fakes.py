@@ -6,6 +6,7 @@ import contextlib
 import io
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,19 @@ class FakeController:
     def _on_status(self, _content: dict[str, Any]) -> dict[str, Any]:
         engines = [info | {"running": 1, "queued": 2} for info in self.engines.values()]
         return {"engines": engines, "clients": [], "counters": {}}
+
+    def _on_result(self, content: dict[str, Any]) -> dict[str, Any]:
+        # It remembers nothing.
+        if content.get("status_only"):
+            return {"pending": [], "completed": [], "unknown": content["tasks"]}
+        told = {"status": "unknown", "reason": "there is no record of it"}
+        return {"results": dict.fromkeys(content["tasks"], told)}
+
+    def _on_queue(self, content: dict[str, Any]) -> dict[str, Any]:
+        held = Counter(engine for _, engine, _ in self.held)
+        idle = {"tasks": 0, "completed": 0}
+        queues = [[engine, idle | {"queue": held[engine]}] for engine in content["engines"]]
+        return {"queues": queues, "unassigned": 0}
 
     def _on_interrupt(self, content: dict[str, Any]) -> dict[str, Any]:
         return {"interrupted": len(content["engines"])}

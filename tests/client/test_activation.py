@@ -38,6 +38,7 @@ def test_activating_loads_the_extension_once(shell, dv):
     assert shell.calls == [(dv, "_a"), (dv, "")]
 
 
+@pytest.mark.row("1.1-activates")
 def test_the_first_client_in_a_shell_without_px_activates_itself(fake, shell):
     shell.magics["line"].clear()
     with Client(fake.file, transport=fake.transport):
@@ -49,6 +50,7 @@ def test_a_client_leaves_px_alone_that_is_there(rc, shell):
     assert shell.calls == []
 
 
+@pytest.mark.row("1.4-activate")
 def test_activating_a_client_gives_a_blocking_view(rc, shell):
     view = rc.activate([0], "_x")
     assert (view.targets, view.block) == ([0], True)

@@ -27,7 +27,7 @@ async def test_control_verbs_are_coroutines(fake):
     async with AsyncClient(fake.file, transport=fake.transport) as rc:
         await rc.wait_for_engines(2)
         assert len((await rc.status())["engines"]) == 2
-        assert (await rc.queue_status(0))["queue"] == 2
+        assert (await rc.queue_status(0))["queue"] == 0
         assert await rc.interrupt() == 2
         fake.holding = True
         result = rc[:].apply(pow, 2, 2)

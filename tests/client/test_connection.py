@@ -56,7 +56,7 @@ def test_a_wrong_file_is_one_sentence_naming_it(tmp_path, text):
 
 
 def test_a_missing_file_is_one_sentence_naming_it(tmp_path):
-    with pytest.raises(UsageError, match="nofile cannot be read"):
+    with pytest.raises(UsageError, match="nofile does not exist"):
         Client(tmp_path / "nofile")
 
 

@@ -45,6 +45,7 @@ def live(page):
     return LiveDisplay(page)
 
 
+@pytest.mark.row("3.1-stream-terminal")
 def test_each_change_of_source_gets_a_label(page, live):
     text(live, 0, "a\n")
     text(live, 0, "b\n")
@@ -61,6 +62,7 @@ def test_without_labels_only_the_text_is_shown(page):
     assert page.text == "a\nb\n"
 
 
+@pytest.mark.row("3.1-stream-results")
 def test_displays_and_results_are_labelled(page, live):
     text(live, 0, "no newline")
     show(live, 0, "display_data", {"data": {"text/plain": "fig"}})
@@ -93,6 +95,7 @@ def test_only_a_single_engine_may_clear(page):
         assert page.text == expected
 
 
+@pytest.mark.row("3.1-stream-errors")
 def test_errors_are_left_to_the_result(page, live):
     show(live, 0, "error", {"ename": "E"})
     show(live, 0, "execute_input", {"code": "x"})
@@ -137,6 +140,7 @@ class Kernel:
         self.sent.append((socket, msg_type, content, parent["header"]["msg_id"], buffers))
 
 
+@pytest.mark.row("3.1-stream-kernel")
 def test_in_a_notebook_output_goes_under_the_cell_that_asked_for_it():
     kernel = Kernel()
     live = LiveDisplay(Notebook(kernel))
@@ -149,6 +153,7 @@ def test_in_a_notebook_output_goes_under_the_cell_that_asked_for_it():
 # -- with a client ----------------------------------------------------------------------------
 
 
+@pytest.mark.row("3-stream-output")
 def test_streaming_shows_first_what_is_there_and_then_the_rest(fake, dv, capsys):
     fake.holding = True
     result = dv.execute("print('from the cell')")
@@ -185,17 +190,20 @@ def test_a_display_that_fails_does_not_lose_output(fake, rc, caplog):
         ("order", "[stdout:0] \nx\n[stdout:1] \nx\n"),
     ],
 )
+@pytest.mark.row("3.1-stdout-label", "3.1-empty")
 def test_finished_output_is_shown_grouped(dv, capsys, groupby, expected):
     result = dv.execute("print('x')", block=True)
     result.display_outputs(groupby)
     assert capsys.readouterr().out == expected
 
 
+@pytest.mark.row("3.1-single")
 def test_a_single_result_is_shown_without_labels(rc, capsys):
     rc[0].execute("print('x')", block=True).display_outputs()
     assert capsys.readouterr().out == "x\n"
 
 
+@pytest.mark.row("3-display-outputs-early", "3-display-outputs-groupby")
 def test_wrong_groupings_and_early_displays_are_refused(fake, dv):
     with pytest.raises(ValueError, match="groupby must be one of"):
         dv.execute("1", block=True).display_outputs("foo")
@@ -214,12 +222,14 @@ def finished(engine, *displays, result=None):
     return task
 
 
+@pytest.mark.row("3.1-order")
 def test_collated_displays_skip_nobody(capsys):
     tasks = [finished(0, "a", "b"), finished(1, "c"), finished(2)]
     display.show(tasks, "order", labelled=True)
     assert capsys.readouterr().out == "[output:0]\na\n[output:1]\nc\n[output:0]\nb\n"
 
 
+@pytest.mark.row("3-display-outputs-result-only", "3.1-out", "3.1-rich-label")
 def test_results_come_last_and_may_come_alone(capsys):
     tasks = [finished(0, "a", result="1"), finished(1, result="2\n3")]
     display.show(tasks, "type", labelled=True)

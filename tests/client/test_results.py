@@ -30,6 +30,16 @@ def held(fake):
 # -- a future ---------------------------------------------------------------------------------
 
 
+@pytest.mark.row(
+    "3-get",
+    "3-get-timeout",
+    "3-r",
+    "3-ready",
+    "3-successful",
+    "3-successful-early",
+    "3-wait",
+    "3-repr",
+)
 def test_a_result_is_pending_then_finished(held, dv):
     result = dv.apply(pow, 2, 2)
     assert not result.ready()
@@ -47,6 +57,7 @@ def test_a_result_is_pending_then_finished(held, dv):
     assert repr(result) == "<AsyncResult(pow): finished>"
 
 
+@pytest.mark.row("3-get-return-exceptions", "3-repr")
 def test_a_failed_result_says_so(rc):
     result = rc[:].apply(fail)
     assert result.wait()
@@ -67,6 +78,7 @@ def test_raising_an_error_twice_gives_the_same_error(rc):
     assert errors[0] is errors[1]
 
 
+@pytest.mark.row("3-get-first-exception")
 def test_first_exception_does_not_wait_for_the_rest(held, dv):
     result = dv.apply(fail)
     wait_until(lambda: len(held.held) == 2)
@@ -76,6 +88,7 @@ def test_first_exception_does_not_wait_for_the_rest(held, dv):
     assert not result.done()
 
 
+@pytest.mark.row("3-wait-return-when")
 def test_futures_wait_tells_done_from_pending(held, dv):
     result = dv.apply(pow, 2, 2)
     wait_until(lambda: len(held.held) == 2)
@@ -85,6 +98,7 @@ def test_futures_wait_tells_done_from_pending(held, dv):
     assert len(pending) == 1
 
 
+@pytest.mark.row("3-future-api", "3-future")
 def test_it_works_with_concurrent_futures(held, dv):
     first, second = dv.apply(pow, 2, 2), dv.apply(pow, 2, 3)
     held.release()
@@ -94,6 +108,7 @@ def test_it_works_with_concurrent_futures(held, dv):
     }
 
 
+@pytest.mark.row("3-future-api")
 def test_a_done_callback_can_read_the_result(held, dv):
     seen: list[object] = []
     result = dv.apply(pow, 2, 2)
@@ -123,6 +138,7 @@ def test_waiting_for_another_result_in_a_callback_raises_at_once(held, dv):
 # -- await ------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("3-await")
 async def test_results_can_be_awaited_and_gathered(dv, lv):
     assert await dv.apply(pow, 2, 2) == [4, 4]
     assert await asyncio.gather(lv.apply(pow, 2, 1), lv.apply(pow, 2, 2)) == [2, 4]
@@ -137,6 +153,7 @@ async def test_a_wait_that_times_out_cancels_the_tasks(held, lv):
     assert isinstance(await asyncio.to_thread(result.exception, 5), TaskAborted)
 
 
+@pytest.mark.row("3-await")
 async def test_asyncio_wait_is_refused_with_the_remedy(held, lv):
     result = lv.apply(pow, 2, 2)
     with pytest.raises((UsageError, TypeError), match=r"wrap_future|awaitable|coroutine"):
@@ -148,6 +165,7 @@ async def test_asyncio_wait_is_refused_with_the_remedy(held, lv):
 # -- parts ------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("3-get-dict", "3-split", "3-join")
 def test_dict_split_and_join(dv):
     result = dv.apply(pow, 2, 2)
     assert result.get_dict() == result.result_dict == {0: 4, 1: 4}
@@ -158,12 +176,14 @@ def test_dict_split_and_join(dv):
         type(result).join()
 
 
+@pytest.mark.row("3-get-dict-twice")
 def test_a_dict_of_two_results_of_one_engine_is_refused(dv):
     both = dv.apply(pow, 2, 2).join(dv.apply(pow, 2, 2), dv.apply(pow, 2, 2))
     with pytest.raises(ValueError, match="2 jobs ran on engine #0"):
         both.get_dict()
 
 
+@pytest.mark.row("3-getitem", "3-getitem-type", "3-metadata", "3-metadata-unknown", "3-dir")
 def test_items_slices_and_fields(rc, dv):
     result = dv.apply(pow, 2, 2)
     result.wait()
@@ -180,12 +200,14 @@ def test_items_slices_and_fields(rc, dv):
     assert "stdout" in dir(result)
 
 
+@pytest.mark.row("3-iterate-single")
 def test_iterating_needs_several(rc):
     with pytest.raises(TypeError, match="not iterable"):
         iter(rc[0].apply(pow, 2, 2))
     assert list(rc[:].apply(pow, 2, 2)) == [4, 4]
 
 
+@pytest.mark.row("3-elapsed", "3-serial-time", "3-wall-time", "3-timedelta")
 def test_times_are_kept_in_utc(rc):
     result = rc[0].apply(pow, 2, 2)
     result.wait()
@@ -203,6 +225,7 @@ def test_times_are_kept_in_utc(rc):
         known.nonsense
 
 
+@pytest.mark.row("3-wait-for-output")
 def test_output_is_there_before_the_result(fake, dv):
     seen: list[object] = []
     result = dv.apply(print, "hello")
@@ -220,9 +243,9 @@ def test_results_are_found_again(rc, dv):
     assert rc.get_result() is rc.get_result(-1) is rc.get_result(0) is result
     result.wait()
     assert rc.get_result(result.msg_ids[0]).get() == 4
-    assert rc.get_result(result.msg_ids, block=True) == [4, 4]
+    assert rc.get_result(result.msg_ids, block=True).get() == [4, 4]
     assert list(rc.history) == list(dv.history) == result.msg_ids
-    with pytest.raises(UsageError, match="no result under 'x'"):
+    with pytest.raises(UsageError, match="no record of x"):
         rc.get_result("x")
     with pytest.raises(UsageError, match="no call 7"):
         rc.get_result(7)
@@ -243,22 +266,24 @@ def test_waiting_for_jobs(held, rc, dv):
         rc.wait(1.5)
 
 
-def test_status_counts_by_engine(rc, dv):
-    dv.apply_sync(pow, 2, 2)
-    last = dv.apply(pow, 2, 2)
-    last.wait()
-    status = rc.queue_status()
-    assert status[0]["queue"] == 2
-    assert status[0]["tasks"] == 1
-    assert status[1]["completed"] >= 1
-    assert status["unassigned"] == 0
-    assert rc.queue_status(1) == status[1]
+def test_queues_are_told_by_engine(held, rc, dv):
+    dv.apply(pow, 2, 2)
+    rc[0].apply(pow, 2, 2)
+    idle = {"queue": 0, "tasks": 0, "completed": 0}
+    wait_until(lambda: rc.queue_status(0) == idle | {"queue": 2})
+    assert rc.queue_status() == {
+        0: idle | {"queue": 2},
+        1: idle | {"queue": 1},
+        "unassigned": 0,
+    }
     assert rc.interrupt() == 2
+    held.release()
 
 
 # -- stopping ---------------------------------------------------------------------------------
 
 
+@pytest.mark.row("3-abort", "3-abort-done", "3-future-cancel")
 def test_cancel_stops_and_abort_refuses_what_is_done(held, rc, dv):
     result = dv.apply(pow, 2, 2)
     wait_until(lambda: len(held.held) == 2)
@@ -371,6 +396,9 @@ def test_interrupts_at_any_moment_leave_nothing_behind(fake, rc, alarm, holding)
         lambda: dv.push({"a": 1}, block=True),
         lambda: dv.execute("1", block=True),
     ]
+    for call in calls:
+        # What is imported at first use is not to be interrupted.
+        call()
     for round_ in range(120):
         fake.holding = holding
         with contextlib.suppress(KeyboardInterrupt):
@@ -382,6 +410,7 @@ def test_interrupts_at_any_moment_leave_nothing_behind(fake, rc, alarm, holding)
         assert dv.apply_sync(pow, 2, 2) == [4, 4]
 
 
+@pytest.mark.row("3-wait-interactive")
 def test_a_bar_counts_to_the_end(held, lv, capsys):
     result = lv.map_async(abs, range(4))
     threading.Timer(0.05, held.release).start()

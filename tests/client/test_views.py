@@ -355,7 +355,7 @@ def test_a_map_over_nothing_is_an_empty_list(request, view):
 @pytest.mark.parametrize("view", ["dv", "lv"])
 def test_wrong_map_calls_are_refused(request, view):
     view = request.getfixturevalue(view)
-    with pytest.raises(UsageError, match="at least one sequence"):
+    with pytest.raises(UsageError, match="must have some sequences to map onto!"):
         view.map(abs)
     for name in ("map_async", "map_sync"):
         with pytest.raises(TypeError, match=f"{name} doesn't take a `block`"):

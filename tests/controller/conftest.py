@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def make_config(folder: Path, n: int = 0, *, detached: bool = False) -> Config:
+def make_config(folder: Path, n: int = 0, *, detached: bool = False, **settings: Any) -> Config:
     return Config(
         folder=folder,
         cluster_id="test",
@@ -32,6 +32,7 @@ def make_config(folder: Path, n: int = 0, *, detached: bool = False) -> Config:
         agent=False,
         version=__version__,
         detached=detached,
+        **settings,
     )
 
 
@@ -59,13 +60,11 @@ async def start(run_root: Path, errors: list[Any]) -> AsyncIterator[Any]:
     """``await start(n, prepare)``: a world with `n` engines that have joined."""
     worlds: list[World] = []
 
-    async def start(
-        n: int = 0, prepare: Any = None, joined: bool = True, *, detached: bool = False
-    ) -> World:
+    async def start(n: int = 0, prepare: Any = None, joined: bool = True, **settings: Any) -> World:
         network = MemoryNetwork(asyncio.get_running_loop())
         transport = MemoryTransport(network)
         driver = Driver(
-            make_config(run_root, n, detached=detached),
+            make_config(run_root, n, **settings),
             transport,
             lambda exited: FakeLauncher(network, run_root, exited, prepare),
         )

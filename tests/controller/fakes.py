@@ -7,6 +7,7 @@ and publishers. It runs no code; its cells and functions are words:
 ``echo``    calls only: the arguments come back
 ``print``   writes a line; what follows the word is the text (for calls: the arguments)
 ``fail``    raises ZeroDivisionError
+``lack``    says that what it requires is not there
 ``stall``   goes on until it is interrupted or `FakeKernel.finish` is called
 ``die``     the process ends
 =========== =============================================================================
@@ -18,7 +19,7 @@ import asyncio
 import json
 import secrets
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ipyviews.launching.exits import report_exit
 from ipyviews.protocol.wire import Message, Wire
 
 ERROR = {"status": "error", "ename": "ZeroDivisionError", "evalue": "fake", "traceback": []}
+UNMET = ERROR | {"ename": "UnmetDependency", "evalue": "no tool", "unmet": True}
 INTERRUPTED = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": []}
 
 
@@ -184,13 +186,24 @@ class FakeKernel:
                 self._execute(message)
             case "apply_request":
                 word, _, text = bytes(message.buffers[0]).decode().partition(" ")
-                self._add(Job("apply", message, word, text))
+                for call in cut(message):
+                    self._add(Job("apply", call, word, text))
+            case "recall_request":
+                self._give_back(message)
             case "ping_request":
                 self._reply(channel, message, "ping_reply", {"status": "ok", "holds": []})
             case "client_left":
                 self.left.append(message.read()["client"])
             case "interrupt_request":
                 self._answer_interrupt(channel, message)
+
+    def _give_back(self, message: Message) -> None:
+        asked = set(message.read()["attempts"])
+        returned = [job for job in self._queue if job.message.msg_id in asked]
+        for job in returned:
+            self._queue.remove(job)
+        names = [job.message.msg_id for job in returned]
+        self._reply("apply", message, "calls_returned", {"attempts": names})
 
     def _answer_info(self, channel: str, message: Message) -> None:
         self._publish("status", {"execution_state": "busy"}, message)
@@ -239,7 +252,10 @@ class FakeKernel:
     # -- work
 
     def _add(self, job: Job) -> None:
-        self._queue.append(job)
+        if job.message.ours.get("urgent"):
+            self._queue.appendleft(job)
+        else:
+            self._queue.append(job)
         self._next()
 
     def _next(self) -> None:
@@ -257,6 +273,8 @@ class FakeKernel:
                 self.die(tail=b"Fatal: fake")
             case "fail":
                 self._end(job, ERROR)
+            case "lack":
+                self._end(job, UNMET)
             case _:
                 self._end(job, {"status": "ok"})
 
@@ -303,6 +321,20 @@ class FakeKernel:
             )
             self.last_reply = (channel, [*message.idents, *frames])
             self._ports[channel].send(self.last_reply[1])
+
+
+def cut(message: Message) -> list[Message]:
+    """Make a message of each call of an ``apply_request``."""
+    content, calls = message.read(), []
+    function, arguments, *rest = message.buffers
+    start = first = 0
+    attempts = content.get("attempts", [message.msg_id])
+    for attempt, (size, count) in zip(attempts, content["index"], strict=True):
+        own = [arguments[start : start + size], *rest[first : first + count]]
+        start, first = start + size, first + count
+        header = {**message.header, "msg_id": attempt}
+        calls.append(replace(message, header=header, buffers=[function, *own]))
+    return calls
 
 
 class FakeLauncher:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.protocol.wire import Message, Wire
+from ipyviews.protocol.wire import Message, Wire, unbundle
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class FakeClient:
 
     def _shell_arrived(self, frames: list[Any]) -> None:
         self.bytes += sum(memoryview(frame).nbytes for frame in frames)
-        self.stream.append(self._wires["shell"].decode(frames))
+        self.stream += unbundle(self._wires["shell"].decode(frames))
         self._changed.set()
 
     def _control_arrived(self, frames: list[Any]) -> None:
@@ -141,6 +141,9 @@ class FakeClient:
         if message.msg_type.endswith("_reply"):
             assert message.parent_id not in self.replies, "answered twice"
             self.replies[message.parent_id] = message.read()
+            if message.buffers:
+                frames = [bytes(buffer) for buffer in message.buffers]
+                self.replies[message.parent_id]["buffers"] = frames
         else:
             self.notices.append((message.msg_type, message.read()))
         self._changed.set()

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from copy import copy
 from operator import attrgetter
+from random import Random
 
-from ipyviews.core import invariants
-from ipyviews.core.effects import Dispatch, Effect, Forget, Interrupt, Reply, Verdict, WakeAt
+from ipyviews.core import invariants, schemes
+from ipyviews.core.effects import (
+    Dispatch,
+    Effect,
+    Forget,
+    Interrupt,
+    Recall,
+    Reply,
+    Verdict,
+    WakeAt,
+)
 from ipyviews.core.events import (
     CancelRequested,
     ClientLeft,
@@ -19,19 +29,26 @@ from ipyviews.core.events import (
     Kind,
     Status,
     TaskReplied,
+    TasksReturned,
     TaskSubmitted,
+    TaskWaits,
     Woke,
 )
 from ipyviews.core.state import ControllerState
+from ipyviews.core.tasks import Task, TaskState
 from ipyviews.ids import Attempt
+from tests.core.needs import check_dispatch, check_impossible, check_waiting
 
 
 class Desk:
     """Drives one `ControllerState` and believes nothing it says without looking."""
 
-    def __init__(self, depth: int = 1, engines: int = 0) -> None:
-        self.depth = depth
-        self.state = ControllerState(depth=depth)
+    def __init__(
+        self, bundle: int | None = 1, engines: int = 0, scheme: str = schemes.DEFAULT
+    ) -> None:
+        self.bundle = bundle
+        self.scheme = scheme
+        self.state = self.new_state()
         self.now = 0.0
         self.events: list[Event] = []
         self.effects: list[list[Effect]] = []
@@ -42,11 +59,17 @@ class Desk:
         #: Every attempt ever sent, in order.
         self.sent: list[Attempt] = []
         self.interrupted: list[Attempt] = []
+        #: Attempts asked back and not yet ended, in order.
+        self.recalled: dict[Attempt, None] = {}
         self.alarms: list[float] = []
         #: The life of each engine that lives.
         self.lives: dict[int, int] = {}
         for engine in range(engines):
             self.join(engine)
+
+    def new_state(self) -> ControllerState:
+        """Make a state like this one was at first."""
+        return ControllerState(bundle=self.bundle, scheme=self.scheme, chance=Random(1))
 
     # -- events --------------------------------------------------------------------------------
 
@@ -73,15 +96,35 @@ class Desk:
     def cell(self, task: str, engine: int | None = None, client: str = "a", **what):
         return self.submit(task, engine, client, kind=Kind.EXECUTE, **what)
 
-    def reply(self, task: str | Attempt, status: Status = Status.OK, after: float = 0.0):
+    def reply(
+        self,
+        task: str | Attempt,
+        status: Status = Status.OK,
+        after: float = 0.0,
+        ran_s: float | None = None,
+    ):
         """Let the engine reply to the attempt, or to the last one of a task."""
         self.now += after
         attempt = task if isinstance(task, Attempt) else self.attempt(task)
-        self.in_flight.pop(attempt, None)
-        return self.feed(TaskReplied(self.now, attempt, status))
+        self._ended(attempt)
+        return self.feed(TaskReplied(self.now, attempt, status, ran_s))
 
     def fail(self, task: str | Attempt):
         return self.reply(task, Status.ERROR)
+
+    def unmet(self, task: str | Attempt):
+        return self.reply(task, Status.UNMET)
+
+    def give_back(self, *tasks: str | Attempt):
+        """Let an engine give back what it was asked for: these, or their last attempts."""
+        attempts = [task if isinstance(task, Attempt) else self.attempt(task) for task in tasks]
+        for attempt in attempts:
+            self._ended(attempt)
+        return self.feed(TasksReturned(self.now, tuple(attempts)))
+
+    def waits(self, task: str, *awaited: str):
+        """Let a running task wait for others; for none, it goes on."""
+        return self.feed(TaskWaits(self.now, self.attempt(task), awaited))
 
     def cancel(self, *tasks: str, client: str = "a"):
         return self.feed(CancelRequested(self.now, client, tasks))
@@ -130,7 +173,11 @@ class Desk:
     def _end_life(self, engine: int) -> None:
         self.lives.pop(engine, None)
         for attempt in [attempt for attempt in self.in_flight if attempt.engine == engine]:
-            del self.in_flight[attempt]
+            self._ended(attempt)
+
+    def _ended(self, attempt: Attempt) -> None:
+        self.in_flight.pop(attempt, None)
+        self.recalled.pop(attempt, None)
 
     def feed(self, event: Event) -> list[Effect]:
         if isinstance(event, TaskSubmitted):
@@ -143,16 +190,29 @@ class Desk:
         invariants.check(self.state)
         unanswered = self.submitted.keys() - self.replies.keys()
         assert unanswered == self.state.tasks.keys()
+        for task in self.state.tasks.values():
+            if task.state is TaskState.HELD:
+                check_waiting(self.submitted[task.id], self.replies, self.lives)
         return effects
 
     def _note(self, effect: Effect, following: list[Effect]) -> None:
         match effect:
-            case Dispatch(attempt, kind):
+            case Dispatch(attempt, kind, urgent):
+                assert not urgent or kind is Kind.APPLY
                 assert attempt not in self.sent
                 assert self.lives[attempt.engine] == attempt.incarnation
-                assert kind is self.submitted[attempt.task].kind
+                event = self.submitted[attempt.task]
+                assert kind is event.kind
+                check_dispatch(event, attempt, self.replies, self.lives)
                 self.sent.append(attempt)
                 self.in_flight[attempt] = kind
+            case Recall(attempts):
+                assert attempts
+                assert len({attempt.engine for attempt in attempts}) == 1
+                for attempt in attempts:
+                    assert self.in_flight[attempt] is Kind.APPLY
+                    assert attempt not in self.recalled
+                    self.recalled[attempt] = None
             case Interrupt(attempt, kind):
                 assert self.in_flight[attempt] is kind
                 assert attempt not in self.interrupted
@@ -163,6 +223,9 @@ class Desk:
                 assert following == [Forget(task)]
                 assert bool(effect.reason) is (effect.verdict is not Verdict.REPLIED)
                 self.replies[task] = effect
+                if effect.verdict is Verdict.IMPOSSIBLE:
+                    event = self.submitted[task]
+                    check_impossible(event, effect, self.replies, self.lives)
             case WakeAt(when):
                 assert all(when < other for other in self.alarms), "a redundant alarm"
                 self.alarms.append(when)
@@ -170,20 +233,33 @@ class Desk:
 
 TASK = attrgetter(
     *("id", "state", "order", "attempt", "started", "charge", "runs", "retries", "reruns"),
-    *("cancelled", "queued", "deadline"),
+    *("cancelled", "queued", "deadline", "sent", "recalled", "suspect", "estimate_s"),
+    *("narrowed", "begun"),
 )
-ENGINE = attrgetter("id", "state", "incarnation", "can_apply", "draining", "kind", "reason")
-CLIENT = attrgetter("id", "used_s", "mean_s", "served", "stalled", "queued")
+ENGINE = attrgetter(
+    *("id", "state", "incarnation", "can_apply", "draining", "kind", "reason"),
+    *("ahead_s", "is_late"),
+)
+CLIENT = attrgetter("id", "used_s", "mean_s", "call_s", "served", "stalled", "queued", "running")
 POOL = attrgetter("kind", "allowed", "unfinished")
+
+
+def _name(task: Task | None) -> str:
+    return "" if task is None else task.id
 
 
 def fingerprint(state: ControllerState) -> object:
     """Everything a state knows, as plain values to compare."""
     return (
         [TASK(task) for task in state.tasks.values()],
-        [(ENGINE(engine), list(engine.running)) for engine in state.engines.values()],
+        [
+            (ENGINE(engine), list(engine.running), *map(_name, (engine.direct, engine.single)))
+            for engine in state.engines.values()
+        ],
         [(POOL(pool), list(pool.members), pool.index.loads()) for pool in state.pools],
         [[task.id for task in home.queued] for home in (*state.engines.values(), *state.pools)],
         [CLIENT(client) for client in state.clients.by_id.values()],
         list(state.alarms),
+        [(c.needs, c.is_place, c.left, c.places, list(c.tasks)) for c in state.holding.graph],
+        [(name, wait.task.id, wait.awaited) for name, wait in state.waits.items()],
     )

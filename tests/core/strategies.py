@@ -21,6 +21,14 @@ WISHES = st.fixed_dictionaries(
         "timeout_s": st.sampled_from([0.0, 1.0, 5.0]),
     },
 )
+#: How a dependency counts.
+FLAGS = st.fixed_dictionaries(
+    {"all": st.booleans()},
+    optional={"failure": st.just(True), "success": st.booleans()},
+).map(lambda flags: flags if flags.get("success", True) else flags | {"failure": True})
 ALLOWED = st.none() | st.frozensets(st.integers(0, 5), max_size=3)
 LOSSES = st.fixed_dictionaries({"restarting": st.booleans(), "self_inflicted": st.booleans()})
-STEPS_S = st.sampled_from([0.0, 0.5, 1.0, 7.0, 100.0])
+STEPS_S = st.sampled_from([0.0, 0.001, 0.025, 0.5, 1.0, 7.0, 100.0])
+#: Calls in flight on an engine, and how long an engine says that one ran.
+BUNDLES = st.sampled_from([1, 2, 5, None])
+RUNS_S = st.sampled_from([None, 0.0, 0.0001, 0.003, 1.0])

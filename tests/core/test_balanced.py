@@ -23,7 +23,7 @@ def test_the_engine_idle_for_longest_is_taken():
 
 
 def test_the_least_loaded_engine_is_taken():
-    desk = Desk(depth=3, engines=2)
+    desk = Desk(bundle=3, engines=2)
     desk.submit("r.0", 0)
     desk.submit("r.1", 0)
     for number in (2, 3):

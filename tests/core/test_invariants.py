@@ -13,7 +13,7 @@ from tests.core.desk import Desk
 
 def busy_state() -> ControllerState:
     """Engine 0 runs a direct and engine 1 a balanced task, 2 is idle, 3 expected, 4 lost."""
-    desk = Desk(depth=2, engines=3)
+    desk = Desk(bundle=2, engines=3)
     desk.expect(3)
     desk.expect(4)
     desk.lose(4, incarnation=0)

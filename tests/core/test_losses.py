@@ -77,14 +77,47 @@ def test_a_task_that_killed_its_engine_is_not_run_again():
     assert desk.verdict("r.0") is Verdict.ENGINE_LOST
 
 
-def test_only_the_first_of_several_in_flight_is_blamed():
-    desk = Desk(depth=2, engines=1)
+def test_of_several_calls_on_a_lost_engine_none_is_blamed_and_each_runs_again_alone():
+    desk = Desk(bundle=3, engines=1)
+    for number in range(3):
+        desk.submit(f"r.{number}")
+    desk.expect(1)
+    desk.lose(0, self_inflicted=True)
+    assert not desk.replies
+    desk.join(1)
+    assert desk.running == ["r.0"]
+    desk.reply("r.0")
+    assert desk.running == ["r.1"]
+
+
+def test_a_call_that_kills_its_engine_alone_is_blamed():
+    desk = Desk(bundle=3, engines=1)
+    for number in range(3):
+        desk.submit(f"r.{number}", reruns=5)
+    desk.expect(1)
+    desk.lose(0, self_inflicted=True)
+    desk.join(1)
+    desk.join(2)
+    desk.lose(1, self_inflicted=True)
+    assert desk.verdict("r.0") is Verdict.ENGINE_LOST
+    desk.reply("r.1")
+    desk.reply("r.2")
+    assert [desk.verdict(f"r.{number}") for number in (1, 2)] == [Verdict.REPLIED] * 2
+
+
+def test_only_the_first_of_several_calls_uses_up_a_rerun():
+    desk = Desk(bundle=2, engines=1)
     desk.submit("r.0")
     desk.submit("r.1")
+    for engine in (1, 2):
+        desk.expect(engine)
+    desk.lose(0)
     desk.join(1)
-    desk.lose(0, self_inflicted=True)
+    desk.lose(1)
     assert desk.verdict("r.0") is Verdict.ENGINE_LOST
-    assert desk.runs_on("r.1") == 1
+    desk.join(2)
+    desk.lose(2, restarting=True)
+    assert desk.verdict("r.1") is None
 
 
 def test_a_balanced_task_fails_with_the_loss_when_no_engine_is_left_to_run_it_again():

@@ -7,18 +7,22 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from ipyviews.core.effects import Verdict
-from ipyviews.core.events import Status
-from ipyviews.core.state import ControllerState
+from ipyviews.core.effects import Run, Verdict
+from ipyviews.core.events import Kind, Status
+from ipyviews.core.schemes import SCHEMES
 from ipyviews.ids import Attempt
 from tests.core.desk import Desk, fingerprint
+from tests.core.needs import needs
 from tests.core.strategies import (
     ALLOWED,
+    BUNDLES,
     CLIENTS,
     ENGINES,
+    FLAGS,
     KINDS,
     LOSSES,
     PICKS,
+    RUNS_S,
     STATUSES,
     STEPS_S,
     WISHES,
@@ -34,9 +38,9 @@ class Cluster(RuleBasedStateMachine):
         self.requests = 0
         self.born = [0] * 4
 
-    @initialize(depth=st.integers(1, 3), engines=st.integers(0, 3))
-    def start(self, depth: int, engines: int) -> None:
-        self.desk = Desk(depth)
+    @initialize(bundle=BUNDLES, scheme=st.sampled_from(SCHEMES), engines=st.integers(0, 3))
+    def start(self, bundle: int | None, scheme: str, engines: int) -> None:
+        self.desk = Desk(bundle, scheme=scheme)
         for engine in range(engines):
             self.join(engine, True)
 
@@ -77,6 +81,29 @@ class Cluster(RuleBasedStateMachine):
             task = f"{client}-{self.requests}.{index}"
             self.desk.submit(task, None, client, kind=kind, allowed=allowed, **wishes)
 
+    @rule(
+        client=CLIENTS,
+        kind=KINDS,
+        n=st.integers(1, 2),
+        allowed=ALLOWED,
+        wishes=WISHES,
+        picks=st.tuples(*[st.lists(PICKS, max_size=3)] * 2),
+        flags=st.tuples(FLAGS, FLAGS),
+    )
+    def submit_dependent(self, client: str, n: int, picks, flags, wishes, **what) -> None:
+        self.requests += 1
+        # Among them one that nobody knows.
+        known = [*self.desk.submitted, "x-1.0"]
+        after, follow = (
+            needs(*(known[-1 - pick % min(len(known), 12)] for pick in chosen), **how)
+            if chosen
+            else None
+            for chosen, how in zip(picks, flags, strict=True)
+        )
+        what |= {"after": after, "follow": follow, **wishes}
+        for index in range(n):
+            self.desk.submit(f"{client}-{self.requests}.{index}", None, client, **what)
+
     @precondition(lambda self: self.desk.state.tasks)
     @rule(pick=PICKS)
     def submit_again(self, pick: int) -> None:
@@ -85,10 +112,25 @@ class Cluster(RuleBasedStateMachine):
         self.unchanged(lambda: self.desk.feed(event))
 
     @precondition(lambda self: self.desk.in_flight)
-    @rule(pick=PICKS, status=STATUSES, after=STEPS_S)
-    def reply(self, pick: int, status: Status, after: float) -> None:
+    @rule(pick=PICKS, status=STATUSES, after=STEPS_S, ran_s=RUNS_S)
+    def reply(self, pick: int, status: Status, after: float, ran_s: float | None) -> None:
         in_flight = list(self.desk.in_flight)
-        self.desk.reply(in_flight[pick % len(in_flight)], status, after)
+        self.desk.reply(in_flight[pick % len(in_flight)], status, after, ran_s)
+
+    @precondition(lambda self: Kind.APPLY in self.desk.in_flight.values())
+    @rule(pick=PICKS, n=st.integers(1, 5))
+    def give_back(self, pick: int, n: int) -> None:
+        """Whether it was asked to or not, an engine gives back the last calls it was sent."""
+        calls = [one for one, kind in self.desk.in_flight.items() if kind is Kind.APPLY]
+        engine = calls[pick % len(calls)].engine
+        self.desk.give_back(*[one for one in calls if one.engine == engine][-n:])
+
+    @precondition(lambda self: self.desk.sent)
+    @rule(pick=PICKS)
+    def give_back_late_or_twice(self, pick: int) -> None:
+        ended = [attempt for attempt in self.desk.sent if attempt not in self.desk.in_flight]
+        if ended:
+            self.unchanged(lambda: self.desk.give_back(ended[pick % len(ended)]))
 
     @precondition(lambda self: self.desk.sent)
     @rule(pick=PICKS, status=STATUSES)
@@ -106,6 +148,13 @@ class Cluster(RuleBasedStateMachine):
         self.unchanged(lambda: self.desk.reply(other))
 
     # -- clients and time ----------------------------------------------------------------------
+
+    @precondition(lambda self: self.desk.in_flight)
+    @rule(pick=PICKS, picks=st.lists(PICKS, max_size=3))
+    def wait_for_others(self, pick: int, picks: list[int]) -> None:
+        running, names = list(self.desk.in_flight), list(self.desk.submitted)
+        awaited = [names[pick % len(names)] for pick in picks]
+        self.desk.waits(running[pick % len(running)].task, *awaited)
 
     @precondition(lambda self: self.desk.submitted)
     @rule(client=CLIENTS, picks=st.lists(PICKS, min_size=1, max_size=4))
@@ -169,16 +218,25 @@ class Cluster(RuleBasedStateMachine):
         """No task runs more often than it may, nor where it may not."""
         for task, reply in self.desk.replies.items():
             event = self.desk.submitted[task]
-            extra = event.retries + (event.reruns if event.engine is None else 0)
-            assert len(reply.runs) <= 1 + extra
+            # Once more if it was one of several on an engine that was lost.
+            extra = event.retries + (event.reruns + 1 if event.engine is None else 0)
+            tried = [run for run in reply.runs if event.engine is not None or not is_unmet(run)]
+            assert len(tried) <= 1 + extra
             for run in reply.runs:
                 assert event.engine in (None, run.engine)
                 assert event.allowed is None or run.engine in event.allowed
+            for number, run in enumerate(reply.runs):
+                if event.engine is None and is_unmet(run):
+                    assert run.engine not in {later.engine for later in reply.runs[number + 1 :]}
 
     def check_replay(self) -> None:
-        again = ControllerState(depth=self.desk.depth)
+        again = self.desk.new_state()
         assert [again.handle(event) for event in self.desk.events] == self.desk.effects
         assert fingerprint(again) == fingerprint(self.desk.state)
+
+
+def is_unmet(run: Run) -> bool:
+    return run.outcome == Status.UNMET
 
 
 Cluster.TestCase.settings = settings(

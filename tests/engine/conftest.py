@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def shared_box() -> Iterator[KernelBox]:
     with KernelBox("--ext=ipyviews.engine") as box:
         box.join()
+        box.keep_calls()
         yield box
 
 

@@ -19,7 +19,7 @@ import zmq
 from ipyviews.engine import names
 from ipyviews.launching import bootstrap
 from ipyviews.protocol import payload
-from ipyviews.protocol.wire import Message, Wire
+from ipyviews.protocol.wire import Message, Wire, unbundle
 
 CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
 QUICK = ["--HistoryManager.enabled=False"]
@@ -83,6 +83,10 @@ class KernelBox:
         self.outputs: dict[str, list[Message]] = defaultdict(list)
         #: Message types and parents in the order they came, replies included.
         self.order: list[tuple[str, str]] = []
+        #: Types of all messages that came.
+        self.messages: list[str] = []
+        #: Attempts that were given back.
+        self.returned: list[str] = []
         self._wires = {c: Wire(self.key, "tester") for c in CHANNELS}
         self._wires["apply"] = Wire(self.key, "tester", own=True, name="tester")
         self._count = 0
@@ -166,11 +170,15 @@ class KernelBox:
                 except zmq.Again:
                     break
                 message = self._wires[channel].decode(frames)
-                self.order.append((message.msg_type, message.parent_id))
-                if channel == "iopub":
-                    self.outputs[message.parent_id].append(message)
-                else:
-                    self.replies[message.parent_id] = message
+                self.messages.append(message.msg_type)
+                if message.msg_type == "calls_returned":
+                    self.returned += message.read()["attempts"]
+                for one in unbundle(message):
+                    self.order.append((one.msg_type, one.parent_id))
+                    if channel == "iopub":
+                        self.outputs[one.parent_id].append(one)
+                    else:
+                        self.replies[one.parent_id] = one
 
     def wait(self, condition: Any, timeout: float = 10) -> None:
         deadline = time.monotonic() + timeout
@@ -210,6 +218,12 @@ class KernelBox:
             self.connect("apply", report.apply_url)
         return report
 
+    def keep_calls(self, seconds: float = 60.0) -> None:
+        """Let calls wait so long in the engine before they are given back."""
+        module = "__import__('ipyviews.engine.backlog').engine.backlog"
+        names = ("BEHIND_ONE_S", "BEHIND_MANY_S")
+        self.execute("\n".join(f"{module}.{name} = {seconds}" for name in names), silent=True)
+
     def send_code(self, code: str, msg_id: str | None = None, **content: Any) -> str:
         content = {"silent": False, "stop_on_error": False, "allow_stdin": False, **content}
         return self.request("shell", "execute_request", {"code": code, **content}, msg_id=msg_id)
@@ -230,6 +244,22 @@ class KernelBox:
             buffers=[packed.function, packed.arguments, *packed.buffers],
             msg_id=msg_id,
         )
+
+    def send_bundle(self, function: Any, *values: Any, **ours: Any) -> list[str]:
+        """Send one call for each value in one message; return the attempts."""
+        packed = payload.pack_calls(function, [((value,), {}) for value in values])
+        python = {"python": names.implementation()} if packed.by_value else {}
+        self._count += 1
+        attempts = [f"b-{self._count}.{i}/0.1/1" for i in range(len(values))]
+        self.request(
+            "apply",
+            "apply_request",
+            {"index": packed.index, "attempts": attempts},
+            ours={**python, **ours},
+            buffers=[packed.function, packed.arguments, *packed.buffers],
+            msg_id=attempts[0],
+        )
+        return attempts
 
     def answer(self, msg_id: str, timeout: float = 10) -> Answer:
         return Answer(self.reply(msg_id, timeout))
@@ -255,5 +285,5 @@ class KernelBox:
 def interactive(source: str) -> dict[str, Any]:
     """Run source as if it were typed into a notebook; returns the namespace."""
     space: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(source, "<cell>", "exec"), space)
+    exec(compile(source, "<cell>", "exec", dont_inherit=True), space)
     return space

@@ -11,7 +11,7 @@ import pytest
 
 from ipyviews.engine import names, verbs
 from tests.engine.kernelbox import KernelBox, interactive
-from tests.engine.travellers import CASES
+from tests.engine.test_travel import CASES
 
 pytestmark = pytest.mark.kernels
 
@@ -58,7 +58,7 @@ def test_redefined_class_is_a_new_one_there_too(box):
 
 
 def test_missing_data_is_explained(box):
-    ename, evalue = box.call(interactive("f = lambda: data")["f"]).error
+    ename, evalue = box.call(interactive("data = 1\nf = lambda: data")["f"]).error
     assert ename == "NameError"
     assert "view['data'] = data" in evalue
 
@@ -230,8 +230,11 @@ def test_calls_run_in_order_and_async_ones_are_awaited(box):
 
 def test_calls_wait_while_an_async_cell_runs(box):
     box.execute("import asyncio; seen = []")
-    cell = box.send_code("for i in range(3):\n await asyncio.sleep(0.05); seen.append(i)")
-    box.wait(lambda: box.outputs[cell])
+    code = (
+        "print('begun', flush=True)\nfor i in range(3):\n await asyncio.sleep(0.1); seen.append(i)"
+    )
+    cell = box.send_code(code)
+    box.wait(lambda: box.text(cell))
     attempt = box.send_call(interactive("f = lambda: list(seen)")["f"])
     assert box.answer(attempt).value == [0, 1, 2]
 

@@ -113,13 +113,15 @@ def test_no_report_means_send_the_source(content, words):
     assert words in bootstrap.refusal(content)
 
 
-def request(attempt: str) -> backlog.Request:
-    return backlog.Request([], {"msg_id": attempt}, {}, {}, [])
+def calls(*attempts: str, **ours) -> list[backlog.Call]:
+    content = {"index": [[1, 0]] * len(attempts), "attempts": attempts}
+    buffers = [b"f", b"x" * len(attempts)]
+    return backlog.split(backlog.Request([], {"msg_id": "any"}, ours, content, buffers))
 
 
 def test_backlog_gives_one_call_at_a_time_in_order():
     work = backlog.Backlog()
-    assert [work.add(request(name)) for name in ("a", "b", "a")] == [True, True, False]
+    assert [work.add(calls(name)) for name in ("a", "b", "a")] == [True, True, False]
     assert work.take().attempt == "a"
     assert work.take() is None
     work.running = None
@@ -127,16 +129,24 @@ def test_backlog_gives_one_call_at_a_time_in_order():
     assert work.take() is None
     work.cells = 0
     assert work.holds() == ["b"]
-    assert work.remove("b").attempt == "b"
-    assert work.remove("b") is None
+    assert [call.attempt for call in work.remove({"b"})] == ["b"]
+    assert work.remove({"b"}) == []
+
+
+def test_an_urgent_call_goes_before_those_that_wait():
+    work = backlog.Backlog()
+    work.add(calls("a", "b"))
+    assert work.take().attempt == "a"
+    work.add(calls("c", urgent=True))
+    assert work.holds() == ["a", "c", "b"]
 
 
 def test_backlog_remembers_a_bounded_number_of_attempts(monkeypatch):
     monkeypatch.setattr(backlog, "MEMORY", 3)
     work = backlog.Backlog()
-    assert all(work.add(request(name)) for name in "abcd")
-    assert not work.add(request("b"))
-    assert work.add(request("a"))
+    assert all(work.add(calls(name)) for name in "abcd")
+    assert not work.add(calls("b"))
+    assert work.add(calls("a"))
 
 
 @pytest.mark.parametrize("changed", ["part", "small buffer", "large length", "count"])

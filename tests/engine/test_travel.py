@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import pickle
 import threading
 import types
@@ -12,8 +14,8 @@ import pytest
 from ipyviews.engine import names, pickling
 from ipyviews.errors import UsageError
 from ipyviews.protocol import payload
+from tests.engine import travellers, travelling_classes
 from tests.engine.kernelbox import interactive
-from tests.engine.travellers import CASES
 
 
 def engine_scope(**values) -> names.Scope:
@@ -30,8 +32,13 @@ def call(function, *args, scope: names.Scope | None = None, **kwargs):
     packed = payload.pack_calls(function, [(args, kwargs)])
     sent_args, sent_kwargs = names.loads(packed.arguments, scope, packed.buffers)
     result = names.loads(packed.function, scope)(*sent_args, **sent_kwargs)
+    if inspect.isawaitable(result):
+        result = asyncio.run(result)
     data, buffers, _ = pickling.dumps(result)
     return payload.unpack_result([data, *map(bytes, buffers)])
+
+
+CASES = travellers.CASES + travelling_classes.CASES
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -252,8 +259,16 @@ def test_missing_global_name_is_explained():
     scope = engine_scope()
     with pytest.raises(NameError) as caught:
         send(interactive("def f(): return missing")["f"], scope)()
-    names.explain_missing(caught.value, scope.names)
-    assert "view['missing'] = missing" in str(caught.value)
+    names.explain_missing(caught.value, scope)
+    assert str(caught.value) == "name 'missing' is not defined on this engine"
+
+
+def test_missing_data_that_the_notebook_has_is_told_how_to_send():
+    scope = engine_scope()
+    with pytest.raises(NameError) as caught:
+        send(interactive("data = [1]\ndef f(): return data")["f"], scope)()
+    names.explain_missing(caught.value, scope)
+    assert "view['data'] = data" in str(caught.value)
 
 
 @pytest.mark.parametrize("source", ["def f():\n x\n x = 1", "def f(): raise NameError('other')"])
@@ -262,7 +277,7 @@ def test_other_name_errors_stay_as_they_are(source):
     with pytest.raises(NameError) as caught:
         send(interactive(source)["f"], scope)()
     before = str(caught.value)
-    names.explain_missing(caught.value, scope.names)
+    names.explain_missing(caught.value, scope)
     assert str(caught.value) == before
 
 

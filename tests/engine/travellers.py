@@ -1,4 +1,7 @@
-"""Functions that must arrive whole: source as typed into a notebook, that defines ``f``."""
+"""Functions that must arrive whole: source as typed into a notebook, that defines ``f``.
+
+Those with classes are in `travelling_classes`.
+"""
 
 from __future__ import annotations
 
@@ -151,129 +154,6 @@ CASES = [
         expected=[0, -1],
     ),
     case(
-        "a class and its methods",
-        """
-        def scale(x): return 10 * x
-        class A:
-            factor = 3
-            def __init__(self, x): self.x = x
-            def get(self): return scale(self.x) * self.factor
-            @property
-            def double(self): return 2 * self.x
-            @staticmethod
-            def s(x): return scale(x)
-            @classmethod
-            def c(cls, x): return cls(x).get()
-        def f(x): return A(x).get(), A(x).double, A.s(x), A.c(x)
-        """,
-        1,
-        expected=(30, 2, 10, 30),
-    ),
-    case(
-        "inheritance and super",
-        """
-        class A:
-            def get(self): return 1
-        class B(A):
-            def get(self): return super().get() + 1
-        def f(): return B().get()
-        """,
-        expected=2,
-    ),
-    case(
-        "a class body that uses a helper",
-        "def g(): return 5\ndef f():\n class C:\n  x = g()\n return C.x",
-        expected=5,
-    ),
-    case(
-        "a bound method",
-        """
-        class A:
-            def __init__(self): self.x = 1
-            def get(self, y): return self.x + y
-        f = A().get
-        """,
-        1,
-        expected=2,
-    ),
-    case(
-        "a dataclass",
-        """
-        from dataclasses import dataclass, field
-        @dataclass(order=True)
-        class P:
-            x: int
-            y: list = field(default_factory=list)
-        def f(x): return P(x) < P(x + 1), P(x).y
-        """,
-        1,
-        expected=(True, []),
-    ),
-    case(
-        "a frozen slotted dataclass",
-        """
-        from dataclasses import dataclass
-        @dataclass(frozen=True, slots=True)
-        class P:
-            x: int
-        def f(x): return P(x).x, hash(P(x)) == hash(P(x))
-        """,
-        1,
-        expected=(1, True),
-    ),
-    case(
-        "an enum",
-        """
-        from enum import Enum
-        class Color(Enum):
-            RED = 1
-            def low(self): return self.name.lower()
-        def f(): return Color(1).low(), Color.RED is Color["RED"]
-        """,
-        expected=("red", True),
-    ),
-    case(
-        "a named tuple",
-        """
-        from typing import NamedTuple
-        class P(NamedTuple):
-            x: int
-            y: int = 2
-        def f(): return P(1).y
-        """,
-        expected=2,
-    ),
-    case(
-        "an abstract class",
-        """
-        from abc import ABC, abstractmethod
-        class A(ABC):
-            @abstractmethod
-            def get(self): ...
-        class B(A):
-            def get(self): return 1
-        def f():
-            try:
-                A()
-            except TypeError:
-                return B().get()
-        """,
-        expected=1,
-    ),
-    case(
-        "an own exception",
-        """
-        class E(Exception):
-            pass
-        def f():
-            try:
-                raise E(3)
-            except E as e:
-                return e.args
-        """,
-        expected=(3,),
-    ),
-    case(
         "a context manager",
         """
         from contextlib import contextmanager
@@ -285,22 +165,6 @@ CASES = [
                 return x
         """,
         expected=7,
-    ),
-    case(
-        "a callable object",
-        """
-        class Add:
-            def __init__(self, n): self.n = n
-            def __call__(self, x): return x + self.n
-        f = Add(2)
-        """,
-        1,
-        expected=3,
-    ),
-    case(
-        "a class redefined",
-        "class A:\n x = 1\nold = A()\nclass A:\n x = 2\ndef f(a=old): return a.x, A.x",
-        expected=(1, 2),
     ),
     case("a builtin", "f = sorted", [2, 1], expected=[1, 2]),
     case("a method of a builtin type", "f = str.upper", "a", expected="A"),
@@ -314,5 +178,123 @@ CASES = [
         "a data-free global statement",
         "def f():\n global made\n made = 1\n return made",
         expected=1,
+    ),
+    case(
+        "an async function",
+        "import asyncio\nasync def f(x):\n await asyncio.sleep(0)\n return x + 1",
+        1,
+        expected=2,
+    ),
+    case(
+        "an async generator",
+        """
+        async def g(n):
+            for i in range(n):
+                yield i
+        async def f(n): return [i async for i in g(n)]
+        """,
+        3,
+        expected=[0, 1, 2],
+    ),
+    case(
+        "an async context manager",
+        """
+        from contextlib import asynccontextmanager
+        @asynccontextmanager
+        async def cm(): yield 3
+        async def f():
+            async with cm() as x: return x
+        """,
+        expected=3,
+    ),
+    case(
+        "a partial as function",
+        "from functools import partial\ndef g(a, b, *, c): return a, b, c\nf = partial(g, 1, c=3)",
+        2,
+        expected=(1, 2, 3),
+    ),
+    case(
+        "a partial of a partial of a lambda",
+        "from functools import partial\nf = partial(partial(lambda *a, **k: (a, k), 1), x=2)",
+        5,
+        expected=((1, 5), {"x": 2}),
+    ),
+    case(
+        "single dispatch",
+        """
+        from functools import singledispatch
+        @singledispatch
+        def g(x): return "any"
+        @g.register
+        def _(x: int): return "int"
+        @g.register
+        def _(x: list): return [g(item) for item in x]
+        f = g
+        """,
+        [1, "a"],
+        expected=["int", "any"],
+    ),
+    case(
+        "functools.cache",
+        "import functools\n@functools.cache\ndef f(x): return 2 * x",
+        2,
+        expected=4,
+    ),
+    case("a global lambda", "g = lambda x: x + 1\ndef f(x): return g(x)", 1, expected=2),
+    case(
+        "a submodule under an alias",
+        "import collections.abc as c\ndef f(x): return isinstance(x, c.Sequence)",
+        [1],
+        expected=True,
+    ),
+    case(
+        "numpy under an alias",
+        "import numpy as np\nimport numpy.linalg as la\ndef f(): return float(la.norm(np.ones(4)))",
+        expected=2.0,
+    ),
+    case("a ufunc", "import numpy as np\nf = np.add", 1, 2, expected=3),
+    case("a method of a ufunc", "import numpy as np\nf = np.add.reduce", [1, 2], expected=3),
+    case(
+        "a vectorized function",
+        "import numpy as np\ng = np.vectorize(lambda x: -x)\ndef f(x): return g(x).tolist()",
+        [1, 2],
+        expected=[-1, -2],
+    ),
+    case(
+        "helpers of helpers",
+        "def a(): return 1\ndef b(): return a() + 1\ndef c(): return b() + 1\ndef f(): return c()",
+        expected=3,
+    ),
+    case(
+        "a decorator with arguments",
+        """
+        import functools
+        def times(n):
+            def deco(g):
+                @functools.wraps(g)
+                def inner(*a): return n * g(*a)
+                return inner
+            return deco
+        @times(3)
+        def f(x): return x
+        """,
+        2,
+        expected=6,
+    ),
+    case(
+        "an item getter",
+        "import operator\ng = operator.itemgetter(1)\ndef f(x): return g(x)",
+        [1, 2],
+        expected=2,
+    ),
+    case(
+        "a bound method of a pattern",
+        "import re\nm = re.compile('a+').match\ndef f(x): return m(x) is not None",
+        "aa",
+        expected=True,
+    ),
+    case("attributes of the function", "def f(): return f.count\nf.count = 7", expected=7),
+    case(
+        "a class made by type()", "A = type('A', (), {'x': 3})\ndef f(): return A().x", expected=3
     ),
 ]

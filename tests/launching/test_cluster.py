@@ -20,7 +20,7 @@ kernels = pytest.mark.kernels
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"engines": 4}, TypeError, "no option 'engines'"),
+        ({"engine": 4}, TypeError, "no option 'engine'"),
         ({"provisioner": "magic"}, UsageError, 'must be "agent" or "plain", not \'magic\''),
         ({"n": -1}, UsageError, "n must be a number of engines, not -1"),
         ({"n": "4"}, UsageError, "n must be a number of engines, not '4'"),
@@ -54,7 +54,7 @@ def test_cluster_that_was_not_started_can_be_stopped():
 
 
 def test_repr_before_the_start():
-    assert repr(Cluster(2, cluster_id="x")) == "<Cluster(cluster_id='x', controller=<before>, n=2)>"
+    assert repr(Cluster(2, cluster_id="x")) == "<Cluster(cluster_id='x', profile='default')>"
 
 
 @kernels
@@ -62,7 +62,8 @@ def test_context_manager_gives_a_client_and_leaves_nothing():
     cluster = Cluster(n=2)
     with cluster as rc:
         assert repr(cluster) == (
-            f"<Cluster(cluster_id={cluster.cluster_id!r}, controller=<running>, n=2)>"
+            f"<Cluster(cluster_id={cluster.cluster_id!r}, profile='default', "
+            f"controller=<running>, engine_sets=[{cluster.engine_set.id!r}])>"
         )
         folder = cluster.cluster_file.parent
         pids = rc[:].apply_sync(os.getpid)

@@ -38,9 +38,13 @@ class FakeClient:
         self.ids = list(ids)
         self.connection = FakeConnection()
         self.signals = []
+        self.restarted = []
 
     def send_signal(self, signum, targets):
         self.signals.append((signum, targets))
+
+    def restart(self, targets, now):
+        self.restarted.append((targets, now))
 
 
 class FakeView(HasTraits):

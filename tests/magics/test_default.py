@@ -1,8 +1,10 @@
 from types import SimpleNamespace
 
 import pytest
+from IPython.core.error import UsageError
 
 from ipyviews_magics import default
+from ipyviews_magics.cluster import ClusterMagic
 from tests.magics.fakes import FakeClient
 
 
@@ -12,6 +14,15 @@ class Client(FakeClient):
     def __len__(self):
         return len(self.ids)
 
+    def shutdown(self, hub):
+        self.connection.failure = "shut down" if hub else None
+
+    def restart(self, targets, now):
+        self.restarted = (targets, now)
+
+    def table(self):
+        return f"{len(self)} engines"
+
     def direct_view(self, targets, **flags):
         return SimpleNamespace(client=self, targets=targets, **flags)
 
@@ -19,16 +30,22 @@ class Client(FakeClient):
 @pytest.fixture
 def made(monkeypatch):
     """What was made, in order; clusters that run are in ``running``."""
-    made = SimpleNamespace(names=[], running=[])
+    made = SimpleNamespace(names=[], running=[], clients=[])
 
     def connect():
         made.names.append("client")
         return Client([0, 1])
 
     class Cluster:
+        def __init__(self, n, kernel):
+            self.n = n or 1
+
         def start_and_connect_sync(self):
             made.names.append("cluster")
-            return Client([0])
+            client = Client(range(self.n))
+            client.connection.engines = {engine: {} for engine in client.ids}
+            made.clients.append(client)
+            return client
 
     monkeypatch.setattr(default, "open_clusters", lambda: made.running)
     monkeypatch.setattr(default.ipyviews, "Client", connect)
@@ -45,7 +62,7 @@ def test_where_no_cluster_runs_one_is_started_and_kept(made, capsys):
     view = default.DefaultView()
     first = view()
     assert (first.targets, first.block) == ("all", True)
-    assert capsys.readouterr().out.startswith("Started 1 engine, one per core (")
+    assert capsys.readouterr().out.startswith("Started 1 engine, one per core (for")
     assert view() is first
     assert capsys.readouterr().out == ""
     assert made.names == ["cluster"]
@@ -64,3 +81,67 @@ def test_after_the_connection_is_lost_there_is_a_new_one(made):
     made.running.append("a cluster")
     view()
     assert made.names == ["cluster", "client"]
+
+
+@pytest.fixture
+def magic(made):
+    return ClusterMagic(default.DefaultView()).run
+
+
+@pytest.fixture
+def started(magic, made):
+    magic("start -n 3")
+    return SimpleNamespace(magic=magic, client=made.clients[0])
+
+
+def test_a_cluster_is_started_from_a_cell(magic, capsys):
+    magic("start -n 3")
+    assert capsys.readouterr().out == "Started 3 engines\n"
+    assert magic("status") == "3 engines"
+
+
+def test_a_second_start_says_what_is_there(magic):
+    magic("start -n 3")
+    with pytest.raises(UsageError, match="'mine' with 3 engines is in use"):
+        magic("start -n 3")
+
+
+def test_status_starts_nothing(magic, made, capsys):
+    assert magic("status") is None
+    assert "%ipyviews start" in capsys.readouterr().out
+    assert made.names == []
+
+
+def test_a_stopped_cluster_is_no_longer_in_use(magic, made, capsys):
+    magic("start -n 2")
+    magic("stop")
+    magic("stop")
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "Stopped the cluster 'mine'.",
+        "No cluster is running.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "meant", "said"),
+    [
+        ("restart", ("all", False), "engines 0, 1, 2"),
+        ("restart 2", (2, False), "engine 2"),
+        ("restart 1: --now", ([1, 2], True), "engines 1, 2"),
+    ],
+)
+def test_engines_are_restarted(started, capsys, line, meant, said):
+    started.magic(line)
+    assert started.client.restarted == meant
+    assert capsys.readouterr().out.endswith(f"Restarted {said}.\n")
+
+
+def test_a_restart_without_a_cluster_says_so(magic):
+    with pytest.raises(UsageError, match="nothing to restart"):
+        magic("restart")
+
+
+@pytest.mark.parametrize("line", ["", "begin", "start -n none", "start -n 0", "stop now"])
+def test_other_words_are_answered_with_those_there_are(magic, line):
+    with pytest.raises(UsageError, match=r"status \| stop \| restart"):
+        magic(line)

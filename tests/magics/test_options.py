@@ -37,6 +37,14 @@ def test_what_is_said_changes_the_defaults(line, changed):
     assert Options().read(magic, line) == Options(**changed)
 
 
+@pytest.mark.row("0-noninteractive-magics")
+@pytest.mark.parametrize(("value", "streams"), [("", True), ("0", True), ("1", False)])
+def test_where_nobody_watches_cells_do_not_stream_by_default(monkeypatch, value, streams):
+    monkeypatch.setenv("IPP_NONINTERACTIVE", value)
+    assert Options().stream is streams
+    assert Options().read(magic, "--stream").stream is True
+
+
 def test_what_is_not_said_stays():
     defaults = Options(verbose=True, progress_after=7.0)
     assert defaults.read(magic, "-b") == Options(verbose=True, progress_after=7.0, block=True)

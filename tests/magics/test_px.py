@@ -7,6 +7,7 @@ from IPython.core.error import UsageError as ShellUsageError
 
 from ipyviews.client.results import AsyncResult
 from ipyviews.errors import CompositeError, RemoteError, UsageError
+from ipyviews_magics import px
 from ipyviews_magics.registry import activate, registry_of
 from tests.magics.fakes import FakeView
 from tests.waiting import wait_until
@@ -277,6 +278,29 @@ def test_an_interrupt_of_a_cell_that_no_engine_has_yet_drops_it(shell, cell):
 
     interrupt = interrupted(cell, "", view, answer)
     assert interrupt._render_traceback_() == ["KeyboardInterrupt: stopped before it ran"]
+
+
+def test_a_second_interrupt_restarts_what_did_not_stop(shell, cell, capsys):
+    view = FakeView(answer=lambda view, tasks: None)
+    activate(view)
+
+    def answer():
+        wait_until(lambda: view.client.connection.asked, what="the tasks are cancelled")
+        view.fail(view.tasks[0], "KeyboardInterrupt", "")
+        wait_until(lambda: "again" in capsys.readouterr().err, what="the user is told")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    interrupt = interrupted(cell, "", view, answer)
+    assert view.client.restarted == [([1], True)]
+    assert str(interrupt) == "restarted engine 1, without the variables that were there"
+
+
+def test_what_no_interrupt_stops_is_not_waited_for_for_ever(shell, cell, monkeypatch):
+    monkeypatch.setattr(px, "HINT_S", 0.01)
+    monkeypatch.setattr(px, "STOPPING_S", 0.02)
+    activate(view := FakeView(answer=lambda view, tasks: None))
+    interrupt = interrupted(cell, "", view, lambda: None)
+    assert "%ipyviews restart 0,1 ends" in str(interrupt)
 
 
 def test_an_interrupt_can_send_another_signal(shell, cell):

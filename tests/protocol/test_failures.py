@@ -73,6 +73,7 @@ class Quits(Exception):
         return exit, (3,)
 
 
+@pytest.mark.row("4-remote-type", "4-engine-info")
 def test_the_remote_type_and_remote_error_both_catch_it():
     error = sent(ZeroDivisionError("division by zero"))
     assert str(error) == "[0:apply] ZeroDivisionError: division by zero"
@@ -86,6 +87,8 @@ def test_the_remote_type_and_remote_error_both_catch_it():
         ["tb"],
     )
     assert (error.engine, error.task) == (0, "c-1.0")
+    place = {"engine_uuid": "e0", "engine_id": 0, "method": "apply", "task": "c-1.0"}
+    assert error.engine_info == place
     assert error.render_traceback() == ["[0:apply]", "tb"]
 
 
@@ -141,6 +144,7 @@ def test_a_group_raised_there_is_a_group_here():
     ],
     ids=lambda error: type(error).__name__,
 )
+@pytest.mark.row("4-remote-type")
 def test_what_cannot_be_rebuilt_safely_is_a_plain_remote_error(error):
     again = sent(error)
     assert type(again) is RemoteError
@@ -187,6 +191,10 @@ def test_rebuilt_errors_can_be_copied_and_pickled(clone):
     assert (str(twin), twin.errno, twin.filename) == (str(error), 2, "/x")
     assert (twin.engine, twin.task, twin.traceback) == (4, "c-1.0", ["tb"])
     assert twin.__notes__ == ["On the engine:\ntb", "seen by me"]
+
+
+def test_errors_of_one_type_are_of_one_type_here_too():
+    assert type(sent(KeyError("a"), 0)) is type(sent(KeyError("b"), 1))
 
 
 def test_an_error_that_passed_two_clusters_keeps_its_type():

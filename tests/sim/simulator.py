@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
-from ipyviews.core.effects import Dispatch, Effect, Forget, Interrupt, Reply, Verdict, WakeAt
+from ipyviews.core.effects import (
+    Dispatch,
+    Effect,
+    Forget,
+    Interrupt,
+    Recall,
+    Reply,
+    Verdict,
+    WakeAt,
+)
 from ipyviews.core.events import (
     EngineExpected,
     EngineJoined,
@@ -21,11 +30,17 @@ from ipyviews.core.events import (
     Event,
     Status,
     TaskReplied,
+    TasksReturned,
     TaskSubmitted,
     Woke,
 )
+from ipyviews.core.schemes import DEFAULT
 from ipyviews.core.state import ControllerState
 from ipyviews.ids import Attempt
+
+
+#: A call that runs for longer makes its engine give back those that wait behind it [s].
+LATE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,8 @@ class Weather:
     failing: float = 0.0
     deadly: float = 0.0
     lost: float = 0.0
+    #: Of a run: what the task requires is not on its engine.
+    unmet: float = 0.0
     #: Of a reply: it comes twice, or much later than its engine's loss.
     twice: float = 0.0
     late: float = 0.0
@@ -55,13 +72,22 @@ class FakeEngine:
     queue: deque[Attempt] = field(default_factory=deque)
     #: The attempt it works on; a finished or interrupted one is no longer this.
     current: Attempt | None = None
+    #: When it began that one.
+    began: float = 0.0
 
 
 class World:
     """Everything outside the core, on one heap of things to come."""
 
-    def __init__(self, weather: Weather, *, seed: int = 0, depth: int = 1) -> None:
-        self.state = ControllerState(depth=depth)
+    def __init__(
+        self,
+        weather: Weather,
+        *,
+        seed: int = 0,
+        bundle: int | None = None,
+        scheme: str = DEFAULT,
+    ) -> None:
+        self.state = ControllerState(bundle=bundle, scheme=scheme, chance=Random(seed))
         self.weather = weather
         self.chance = Random(seed)
         self.now = 0.0
@@ -122,8 +148,10 @@ class World:
     def perform(self, effect: Effect) -> None:
         """Do one effect."""
         match effect:
-            case Dispatch(attempt):
-                self._soon(self.weather.way_s, lambda: self._arrive(attempt))
+            case Dispatch(attempt, _, urgent):
+                self._soon(self.weather.way_s, lambda: self._arrive(attempt, urgent))
+            case Recall(attempts):
+                self._soon(self.weather.way_s, lambda: self._give_back(attempts))
             case Interrupt(attempt):
                 self._soon(self.weather.way_s, lambda: self._interrupt(attempt))
             case Reply(task):
@@ -153,20 +181,36 @@ class World:
         fake = self.engines.get(attempt.engine)
         return fake if fake and fake.incarnation == attempt.incarnation else None
 
-    def _arrive(self, attempt: Attempt) -> None:
+    def _arrive(self, attempt: Attempt, urgent: bool) -> None:
         if fake := self._life(attempt):
-            fake.queue.append(attempt)
+            (fake.queue.appendleft if urgent else fake.queue.append)(attempt)
             self._work(fake)
+
+    def _give_back(self, attempts: tuple[Attempt, ...]) -> None:
+        if fake := self._life(attempts[0]):
+            returned = tuple(attempt for attempt in attempts if attempt in fake.queue)
+            for attempt in returned:
+                fake.queue.remove(attempt)
+            self.seen["given back"] += len(returned)
+            self._soon(self.weather.way_s, lambda: self.feed(TasksReturned(self.now, returned)))
+
+    def _look_at(self, attempt: Attempt) -> None:
+        fake = self._life(attempt)
+        if fake and fake.current == attempt and fake.queue:
+            self._give_back(tuple(fake.queue))
 
     def _work(self, fake: FakeEngine) -> None:
         if fake.current is None and fake.queue:
             attempt = fake.current = fake.queue.popleft()
+            fake.began = self.now
+            self.at(self.now + LATE_S, lambda: self._look_at(attempt))
             self._soon(self.weather.task_s, lambda: self._end(attempt))
 
     def _end(self, attempt: Attempt, status: Status = Status.OK) -> None:
         fake = self._life(attempt)
         if fake is None or fake.current != attempt:
             return
+        ran_s = self.now - fake.began
         luck = self.chance.random()
         if luck < self.weather.deadly:
             self.kill(attempt.engine, self_inflicted=luck < self.weather.deadly / 2)
@@ -174,7 +218,9 @@ class World:
         fake.current = None
         if self.chance.random() < self.weather.failing:
             status = Status.ERROR
-        self._send(attempt, status)
+        elif self.weather.unmet and self.chance.random() < self.weather.unmet:
+            status = Status.UNMET
+        self._send(attempt, status, ran_s)
         self._work(fake)
 
     def _interrupt(self, attempt: Attempt) -> None:
@@ -187,9 +233,9 @@ class World:
             self._send(attempt, Status.ERROR)
             self._work(fake)
 
-    def _send(self, attempt: Attempt, status: Status) -> None:
+    def _send(self, attempt: Attempt, status: Status, ran_s: float | None = None) -> None:
         def deliver() -> None:
-            self.feed(TaskReplied(self.now, attempt, status))
+            self.feed(TaskReplied(self.now, attempt, status, ran_s))
 
         if self.chance.random() < self.weather.lost:
             self.seen["replies lost"] += 1

@@ -1,24 +1,33 @@
 """What an event costs does not grow with the engines, counted in calls: a clock would flicker."""
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
-from ipyviews.core.events import EngineJoined, EngineLost, Kind, Status, TaskReplied, TaskSubmitted
+from ipyviews.core.events import (
+    EngineJoined,
+    EngineLost,
+    Event,
+    Kind,
+    Status,
+    TaskReplied,
+    TaskSubmitted,
+)
 from ipyviews.core.state import ControllerState
 from ipyviews.ids import Attempt
+from tests.core.needs import needs
 
 
-def costs(engines: int, allowed: bool) -> list[int]:
-    """Count the Python calls of each event: joins, submits, a loss, replies, in a full cluster."""
-    state = ControllerState()
+def counter(state: ControllerState) -> Callable[[Event], int]:
+    """Return what hands an event to a state and counts the Python calls that takes."""
     calls = 0
 
     def count(frame, what, arg) -> None:
         nonlocal calls
         calls += what == "call"
 
-    def cost(event) -> int:
+    def cost(event: Event) -> int:
         nonlocal calls
         calls = 0
         sys.setprofile(count)
@@ -28,6 +37,13 @@ def costs(engines: int, allowed: bool) -> list[int]:
             sys.setprofile(None)
         return calls
 
+    return cost
+
+
+def costs(engines: int, allowed: bool) -> list[int]:
+    """Count the calls of each event: joins, submits, a loss, replies, in a full cluster."""
+    state = ControllerState()
+    cost = counter(state)
     limit = frozenset(range(engines)) if allowed else None
     for engine in range(engines - 1):
         state.handle(EngineJoined(0.0, engine, 1, can_apply=True))
@@ -51,3 +67,42 @@ def costs(engines: int, allowed: bool) -> list[int]:
 @pytest.mark.parametrize("allowed", [False, True])
 def test_an_event_costs_the_same_with_ten_and_with_a_thousand_engines(allowed):
     assert costs(1000, allowed) == costs(10, allowed)
+
+
+def costs_of_dependents(others: int, own: int) -> list[int]:
+    """Count the calls of the events of a task that `own` tasks wait for, among many others."""
+    state = ControllerState()
+    cost = counter(state)
+
+    def submit(name: str, engine: int | None = None, **what) -> TaskSubmitted:
+        return TaskSubmitted(1.0, name, "c", "r", Kind.APPLY, engine, **what)
+
+    for engine in range(3):
+        state.handle(EngineJoined(0.0, engine, 1, can_apply=True))
+    state.handle(submit("long.0", 2))
+    state.handle(submit("first.0", 1))
+    for number in range(others):
+        state.handle(submit(f"other.{number}", after=needs("long.0"), timeout_s=9.0))
+    dependents = [
+        cost(submit(f"own.{number}", after=needs("first.0"), follow=needs("first.0")))
+        for number in range(own)
+    ]
+    return [*dependents, cost(TaskReplied(2.0, Attempt("first.0", 1, 1, 1), Status.OK))]
+
+
+def test_an_end_costs_what_its_own_dependents_cost_however_many_others_wait():
+    assert costs_of_dependents(1000, 5) == costs_of_dependents(10, 5)
+
+
+def test_tasks_that_wait_for_the_same_do_not_count_it_each():
+    state = ControllerState()
+    cost = counter(state)
+    state.handle(EngineJoined(0.0, 0, 1, can_apply=True))
+    for number in range(1000):
+        state.handle(TaskSubmitted(0.0, f"r.{number}", "c", "r", Kind.APPLY))
+    after = needs(*(f"r.{number}" for number in range(1000)))
+    _, *others = (
+        cost(TaskSubmitted(0.0, f"s.{number}", "c", "s", Kind.APPLY, after=after))
+        for number in range(10)
+    )
+    assert max(others) < 100

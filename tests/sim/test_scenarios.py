@@ -1,4 +1,4 @@
-"""Small storms in which people interfere, for many seeds and depths."""
+"""Small storms in which people interfere, for many seeds and bundles."""
 
 from collections import Counter
 
@@ -30,10 +30,10 @@ def submit_all(world: World, tasks: int, client: str, within_s: float, **what) -
     return names
 
 
-@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("bundle", [1, 5, 1000, None])
 @pytest.mark.parametrize("seed", range(6))
-def test_people_may_do_anything_at_any_moment_and_every_task_gets_one_reply(seed, depth):
-    world = World(ROUGH, seed=seed, depth=depth)
+def test_people_may_do_anything_at_any_moment_and_every_task_gets_one_reply(seed, bundle):
+    world = World(ROUGH, seed=seed, bundle=bundle)
     for engine in range(12):
         world.start(engine)
     mapped = submit_all(world, 150, "a", 5.0, retries=1)

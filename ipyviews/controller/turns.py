@@ -1,0 +1,120 @@
+"""Long work in slices, so that whoever asks for little is not behind who asks for much.
+
+A request with many calls, or a bundle of many replies, is taken in a slice at a time. Between two
+slices the loop looks at all sockets, and whose messages wait take turns. What one sender asks for
+is done in its order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Hashable, Iterator
+
+    #: Work that may be interrupted wherever it yields.
+    Steps = Iterator[None]
+    #: Work by sender; who comes next is first.
+    Line = OrderedDict[Hashable, deque[Steps]]
+
+#: So many steps are done before the turns of others. [count]
+FEW = 4
+
+#: Longest slice [s], the last step aside.
+SLICE_S = 0.0005
+
+
+class Turns:
+    """Everybody's unfinished work.
+
+    Parameters
+    ----------
+    loop
+        Looks at sockets between slices.
+    quietly
+        Runs a function without sending what it causes.
+    send
+        Sends what was caused.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        quietly: Callable[[Callable[[], None]], None],
+        send: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._quietly = quietly
+        self._send = send
+        # What ends tasks comes before what makes new ones: so less is on its way at a time.
+        self._ending: OrderedDict[Hashable, deque[Steps]] = OrderedDict()
+        self._making: OrderedDict[Hashable, deque[Steps]] = OrderedDict()
+        self._next: asyncio.Handle | None = None
+
+    def end_tasks(self, sender: Hashable, steps: Steps) -> None:
+        """Do some work, now if there is no other, else in turns."""
+        self._take(self._ending, sender, steps, is_now=not self._ending)
+
+    def make_tasks(self, sender: Hashable, steps: Steps, size: int) -> None:
+        """Do some work of `size` steps, now if it is little or the only one, else in turns."""
+        is_now = size <= FEW or not (self._ending or self._making)
+        self._take(self._making, sender, steps, is_now=is_now)
+
+    def finish(self, sender: Hashable) -> None:
+        """Do all of a sender's work now."""
+        for line in (self._ending, self._making):
+            while line.get(sender):
+                self._slice(line, sender, float("inf"))
+
+    def close(self) -> None:
+        """Stop; what is not done is not done any more."""
+        self._ending.clear()
+        self._making.clear()
+        if self._next is not None:
+            self._next.cancel()
+
+    def _take(self, line: Line, sender: Hashable, steps: Steps, *, is_now: bool) -> None:
+        is_first = sender not in line
+        line.setdefault(sender, deque()).append(steps)
+        if is_first and is_now:
+            self._slice(line, sender, SLICE_S)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._next is None and (self._ending or self._making):
+            self._next = self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._next = None
+        line = self._ending or self._making
+        sender = next(iter(line), None)
+        if sender is not None:
+            line.move_to_end(sender)
+            self._slice(line, sender, SLICE_S)
+        self._go_on()
+
+    def _slice(self, line: Line, sender: Hashable, longest_s: float) -> None:
+        """Go on with the first of a sender's work; what it calls may come back here."""
+        waiting = line[sender]
+        steps, is_done = waiting.popleft(), True
+
+        def work() -> None:
+            nonlocal is_done
+            end = time.monotonic() + longest_s
+            for _ in steps:
+                if time.monotonic() > end:
+                    is_done = False
+                    return
+
+        try:
+            self._quietly(work)
+        finally:
+            if not is_done:
+                waiting.appendleft(steps)
+            elif not waiting and line.get(sender) is waiting:
+                del line[sender]
+        if is_done:
+            self._send()

@@ -1,0 +1,85 @@
+"""Answers of calls on their way out: at once, or, of many small calls, several in one message."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .backlog import Call, Request
+    from .outcomes import Outcome
+
+#: Longest time an answer waits for others [s].
+PATIENCE_S = 0.002
+
+#: An answer with more than this [bytes] of result takes all with it.
+SMALL_BYTES = 65_536
+
+
+class Replies:
+    """Answers that are not sent yet. Methods are called from any thread.
+
+    Parameters
+    ----------
+    send
+        Sends a message: to whose request, its type, content, buffers and parent.
+    attend
+        Has `flush_old` called soon, from another thread.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Request, str, dict[str, Any], list[Any], dict[str, Any]], None],
+        attend: Callable[[], None],
+    ) -> None:
+        self._send = send
+        self._attend = attend
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Call, Outcome]] = []
+        # When the first of those was added.
+        self._since = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, call: Call, outcome: Outcome, *, at_once: bool) -> None:
+        """Send an answer soon, or now with all that wait."""
+        now = time.monotonic()
+        size = sum(memoryview(buffer).nbytes for buffer in outcome.buffers)
+        with self._lock:
+            if not self._waiting:
+                self._since = now
+            self._waiting.append((call, outcome))
+            if at_once or size > SMALL_BYTES or now - self._since > PATIENCE_S:
+                self._flush()
+            else:
+                self._attend()
+
+    def flush_old(self) -> None:
+        """Send those that have waited long enough."""
+        with self._lock:
+            if self._waiting and time.monotonic() - self._since > PATIENCE_S:
+                self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            # Two controllers at a time there are only while one takes over from the other.
+            first = waiting[0][0]
+            self._send_together([one for one in waiting if one[0].sender == first.sender])
+            waiting = [one for one in waiting if one[0].sender != first.sender]
+
+    def _send_together(self, answers: list[tuple[Call, Outcome]]) -> None:
+        call, outcome = answers[0]
+        if len(answers) == 1:
+            content, buffers = outcome.content, outcome.buffers
+            self._send(call.request, "apply_reply", content, buffers, call.header)
+            return
+        replies = [
+            [call.attempt, "apply_reply", it.content, {}, len(it.buffers)] for call, it in answers
+        ]
+        buffers = [buffer for _, it in answers for buffer in it.buffers]
+        self._send(call.request, "bundle_reply", {"replies": replies}, buffers, {})

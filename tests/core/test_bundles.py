@@ -1,0 +1,229 @@
+"""Small calls are sent ahead, several at a time, and nobody waits for it."""
+
+import pytest
+
+from ipyviews.core.effects import Dispatch, Recall, Verdict
+from ipyviews.core.engines import MOST_AHEAD
+from ipyviews.ids import Attempt
+from tests.core.desk import Desk
+
+
+def flood(desk: Desk, calls: int, client: str = "a", **what) -> None:
+    for number in range(calls):
+        desk.submit(f"{client}.{number}", client=client, **what)
+
+
+def work(desk: Desk, replies: int, ran_s: float) -> None:
+    """Let the oldest call end, again and again."""
+    for _ in range(replies):
+        desk.reply(desk.running[0], after=ran_s, ran_s=ran_s)
+
+
+def load(desk: Desk, engine: int = 0) -> int:
+    return sum(attempt.engine == engine for attempt in desk.in_flight)
+
+
+def test_calls_of_an_unknown_client_go_one_by_one():
+    desk = Desk(None, engines=2)
+    flood(desk, 10)
+    assert len(desk.running) == 2
+
+
+def test_more_are_sent_ahead_while_they_prove_short():
+    desk = Desk(None, engines=1)
+    flood(desk, 500)
+    loads = []
+    for _ in range(40):
+        work(desk, 1, 0.0001)
+        loads.append(load(desk))
+    assert loads == sorted(loads)
+    assert loads[0] == 2
+    assert loads[-1] > 20
+
+
+@pytest.mark.parametrize(("ran_s", "expected"), [(0.00001, MOST_AHEAD), (0.001, 6), (0.004, 2)])
+def test_as_many_are_sent_ahead_as_take_a_few_milliseconds(ran_s, expected):
+    desk = Desk(None, engines=1)
+    flood(desk, 500)
+    work(desk, 100, ran_s)
+    assert abs(load(desk) - expected) <= 1
+
+
+def test_after_a_long_call_they_go_one_by_one_again():
+    desk = Desk(None, engines=1)
+    flood(desk, 500)
+    work(desk, 60, 0.0001)
+    work(desk, load(desk), 0.2)
+    assert load(desk) == 1
+
+
+def test_how_long_calls_take_is_known_for_each_client():
+    desk = Desk(None, engines=1)
+    flood(desk, 200)
+    work(desk, 199, 0.0001)
+    desk.reply(desk.running[0])
+    flood(desk, 10, client="b")
+    assert load(desk) == 1
+
+
+def test_a_short_queue_is_shared_by_all_engines():
+    desk = Desk(100, engines=0)
+    desk.stall("a")
+    for engine in range(4):
+        desk.join(engine)
+    flood(desk, 8)
+    desk.resume("a")
+    assert [load(desk, engine) for engine in range(4)] == [2] * 4
+
+
+def test_clients_take_turns_also_in_what_is_sent_ahead():
+    desk = Desk(10, engines=1)
+    desk.submit("x.0", 0, client="x")
+    flood(desk, 10, client="a")
+    flood(desk, 10, client="b")
+    desk.reply("x.0")
+    assert sorted(task[0] for task in desk.running) == ["a"] * 5 + ["b"] * 5
+
+
+# -- direct calls and cells ------------------------------------------------------------------------
+
+
+def test_a_direct_call_is_sent_at_once_and_goes_before_what_waits():
+    desk = Desk(10, engines=1)
+    flood(desk, 10)
+    effects = desk.submit("b.0", 0, client="b")
+    assert effects == [Dispatch(Attempt("b.0", 0, 1, 1), desk.submitted["b.0"].kind, urgent=True)]
+
+
+def test_beside_a_direct_call_nothing_more_is_sent():
+    desk = Desk(10, engines=1)
+    flood(desk, 5)
+    desk.submit("b.0", 0, client="b")
+    desk.submit("b.1", 0, client="b")
+    flood(desk, 5, client="c")
+    assert len(desk.running) == 6
+
+
+def test_the_only_call_of_a_client_goes_before_a_flood_of_another():
+    desk = Desk(10, engines=1)
+    flood(desk, 20)
+    desk.submit("b.0", client="b")
+    desk.reply("a.0")
+    assert desk.effects[-1][-1] == Dispatch(
+        Attempt("b.0", 0, 1, 1), desk.submitted["b.0"].kind, True
+    )
+
+
+def test_before_a_cell_what_has_not_started_is_asked_back():
+    desk = Desk(10, engines=1)
+    flood(desk, 4)
+    effects = desk.cell("b.0", 0, client="b")
+    assert effects == [Recall(tuple(Attempt(f"a.{number}", 0, 1, 1) for number in (1, 2, 3)))]
+    desk.give_back("a.1", "a.2", "a.3")
+    assert desk.running == ["a.0"]
+    desk.reply("a.0")
+    assert desk.running == ["b.0"]
+    desk.reply("b.0")
+    assert desk.running == ["a.1", "a.2", "a.3"]
+
+
+def test_the_same_is_not_asked_back_twice():
+    desk = Desk(10, engines=1)
+    flood(desk, 4)
+    desk.cell("b.0", 0, client="b")
+    assert desk.cell("b.1", 0, client="b") == []
+
+
+def test_a_cell_waits_for_what_had_started_in_the_meantime():
+    desk = Desk(10, engines=1)
+    flood(desk, 3)
+    desk.cell("b.0", 0, client="b")
+    desk.reply("a.0")
+    desk.give_back("a.2")
+    assert desk.running == ["a.1"]
+    desk.reply("a.1")
+    assert desk.running == ["b.0"]
+
+
+# -- what engines give back ------------------------------------------------------------------------
+
+
+def test_what_is_given_back_goes_elsewhere_and_counts_as_no_try():
+    desk = Desk(10, engines=2)
+    flood(desk, 4, retries=0, reruns=1)
+    desk.give_back("a.2")
+    assert desk.runs_on("a.2") == 1
+    desk.reply("a.2")
+    assert len(desk.replies["a.2"].runs) == 1
+
+
+def test_an_engine_that_gave_calls_back_takes_none_until_it_replies():
+    desk = Desk(10, engines=1)
+    flood(desk, 3)
+    desk.give_back("a.1", "a.2")
+    assert desk.running == ["a.0"]
+    desk.submit("b.0", 0, client="b")
+    assert desk.running == ["a.0"]
+    desk.reply("a.0")
+    assert desk.running[0] == "b.0"
+
+
+def test_what_is_given_back_keeps_its_place_in_the_order():
+    desk = Desk(10, engines=1)
+    flood(desk, 12)
+    desk.give_back("a.3", "a.1")
+    desk.reply("a.0")
+    assert desk.order[10:] == ["a.1", "a.3", "a.10"]
+
+
+def test_a_direct_call_that_was_given_back_waits_for_a_restart():
+    desk = Desk(10, engines=1)
+    flood(desk, 1)
+    desk.submit("b.0", 0, client="b")
+    desk.give_back("b.0")
+    desk.lose(0, restarting=True)
+    assert desk.verdict("b.0") is None
+    desk.join(0, incarnation=2)
+    assert "b.0" in desk.running
+
+
+def test_a_cancelled_call_that_is_given_back_is_cancelled():
+    desk = Desk(10, engines=1)
+    flood(desk, 2)
+    desk.cancel("a.1")
+    desk.give_back("a.1")
+    assert desk.verdict("a.1") is Verdict.CANCELLED
+    assert desk.reason("a.1") == "cancelled before it started"
+
+
+def test_what_is_given_back_for_a_client_that_left_is_dropped():
+    desk = Desk(10, engines=1)
+    flood(desk, 2)
+    desk.leave("a")
+    desk.give_back("a.1")
+    assert desk.verdict("a.1") is Verdict.CANCELLED
+
+
+def test_a_call_that_was_given_back_may_still_wait_too_long():
+    desk = Desk(10, engines=1)
+    flood(desk, 2, timeout_s=5.0)
+    desk.give_back("a.1")
+    desk.wake(5.0)
+    assert desk.verdict("a.1") is Verdict.TIMEOUT
+
+
+def test_what_runs_at_most_once_runs_alone():
+    desk = Desk(10, engines=1)
+    flood(desk, 3, reruns=0)
+    assert desk.running == ["a.0"]
+
+
+def test_a_call_that_runs_alone_waits_for_what_runs_and_is_passed_over_by_none():
+    desk = Desk(10, engines=1)
+    flood(desk, 2)
+    desk.submit("b.0", client="b", reruns=0)
+    desk.submit("a.2")
+    assert desk.recalled == {Attempt("a.1", 0, 1, 1): None}
+    desk.give_back("a.1")
+    desk.reply("a.0", after=1.0)
+    assert desk.running == ["b.0"]
