@@ -299,6 +299,7 @@ class View(LooksBack):
 
     # -- inside -------------------------------------------------------------------------------
 
+    @stoppable
     def map_parts(
         self,
         f: Callable[..., Any],

@@ -71,9 +71,7 @@ class Bell:
             if not waiter.acquire(timeout=left):
                 look()
 
-    async def wait_async(
-        self, predicate: Callable[[], bool], look: Callable[[], object]
-    ) -> None:
+    async def wait_async(self, predicate: Callable[[], bool], look: Callable[[], object]) -> None:
         """As `wait_for`, while the running loop goes on."""
         while not predicate():
             waiter = _AsyncWaiter()

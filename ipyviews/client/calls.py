@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     Call = tuple[tuple[Any, ...], dict[str, Any]]
 
-#: One request of a load-balanced map carries at most this many calls [count], [bytes]: what the
-#: controller takes in at once is what other clients wait for.
-MOST_CALLS = 100
+#: One request of a load-balanced map carries at most this many calls [count], [bytes]: the first
+#: are on their way while the others are packed.
+MOST_CALLS = 200
 MOST_BYTES = 4 * 1024 * 1024
 
 #: How much larger than the one before a request may be: item sizes are only known afterwards.
@@ -92,7 +92,7 @@ def call_balanced(
     check_any_engine(session, allowed)
     tasks: list[Task] = []
     try:
-        for payload in _batches(session, function, calls, how, first):
+        for payload in _batches(function, calls, how, first):
             ours: dict[str, Any] = {"any": _capable(session, allowed, payload, name), "name": name}
             ours |= _labels(label, payload) | flags
             tasks += _submit_calls(session, payload, [None] * len(payload.index), ours)
@@ -161,21 +161,15 @@ def _submit_calls(
 
 
 def _batches(
-    session: Session,
-    function: Callable[..., Any],
-    calls: Iterable[Call],
-    how: Pickling,
-    count: int,
+    function: Callable[..., Any], calls: Iterable[Call], how: Pickling, count: int
 ) -> Iterator[Payload]:
     """Pack calls a request at a time: few at first, then as many as their size allows."""
     source = iter(calls)
-    session.connection.make_room()
     while batch := list(islice(source, count)):
         payload = pack_calls(function, batch, how=how)
         yield payload
         fitting = MOST_BYTES * len(batch) // max(1, _weight(payload))
         count = max(1, min(MOST_CALLS, count * _GROWTH, fitting))
-        session.connection.make_room()
 
 
 def _weight(payload: Payload) -> int:

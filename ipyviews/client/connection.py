@@ -114,6 +114,7 @@ class Connection:
         self.blocks = blocks
         self.debug = debug
         self.timeout = timeout
+        self._process = os.getpid()
         #: Why nothing can be asked any more; None while all is well.
         self.failure: Exception | None = None
         #: Tasks without a final reply. Its lock guards the tables below too.
@@ -158,8 +159,7 @@ class Connection:
             name="ipyviews",
         )
         answer.add_done_callback(partial(self._greeted, greeted))
-        late = partial(self._io.loop.call_later, self.timeout, self._greeting_missed, greeted)
-        self._io.post(late)
+        self.later(self.timeout, partial(self._greeting_missed, greeted))
         return greeted
 
     def wait_ready(self) -> None:
@@ -216,14 +216,14 @@ class Connection:
 
     def close(self) -> None:
         """Leave the controller and end the thread. May be called again and from anywhere."""
-        forked = self.failure is not None and not self._io.is_alive()
-        if forked:
+        if self._process != os.getpid():
             return
         with self.ledger.lock:
-            if self.failure is None:
+            if not isinstance(self.failure, ClientClosed):
                 self.failure = ClientClosed("This Client is closed: create a new Client().")
-        self._io.post(partial(self._link.tell, "bye_request", {}))
-        self._io.stop()
+        if self._io.is_alive():
+            self._io.post(partial(self._link.tell, "bye_request", {}))
+            self._io.stop()
 
     def _ended(self, cause: BaseException | None) -> None:
         with self.ledger.lock:
@@ -385,7 +385,7 @@ class Connection:
         self._io.post(self._watches.look)
 
     def later(self, delay_s: float, action: Callable[[], object]) -> None:
-        """Do `action` in the I/O thread after a while, unless the connection has ended by then."""
+        """Do `action` in the I/O thread after a while, unless the connection has ended."""
         self._io.post(partial(self._io.loop.call_later, delay_s, action))
 
     def make_room(self) -> None:

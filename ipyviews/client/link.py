@@ -131,27 +131,25 @@ class Link:
 
     def _shell_arrived(self, frames: list[Frame]) -> None:
         self._acknowledge(sum(map(_size, frames)))
-        message = self._decode(self._wires[0], frames)
-        for part in () if message is None else unbundle(message):
+        for part in self._decode(self._wires[0], frames):
             self._on_shell(part)
 
     def _control_arrived(self, frames: list[Frame]) -> None:
-        message = self._decode(self._wires[1], frames)
-        if message is None:
-            return
-        if message.msg_type == "ping_request":
-            self.tell("ping_reply", {"status": "ok"}, parent=message.msg_id)
-        else:
-            self._on_control(message)
+        for message in self._decode(self._wires[1], frames):
+            if message.msg_type == "ping_request":
+                self.tell("ping_reply", {"status": "ok"}, parent=message.msg_id)
+            else:
+                self._on_control(message)
 
-    def _decode(self, wire: Wire, frames: list[Frame]) -> Message | None:
+    def _decode(self, wire: Wire, frames: list[Frame]) -> Sequence[Message]:
+        """Return the message or, of a bundle, the messages; none of what does not verify."""
         try:
-            message = wire.decode(frames)
+            messages = unbundle(wire.decode(frames))
         except ProtocolError as error:
             log.warning("dropped a message from the controller: %s", error)
-            return None
+            return ()
         self._unheard = 0
-        return message
+        return messages
 
     def _acknowledge(self, size: int) -> None:
         self._received += size

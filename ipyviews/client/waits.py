@@ -141,6 +141,7 @@ async def awaited_interactive(
             left = _left(until)
             await chosen.awaited(interval if left is None else min(interval, left))
             bar.update(sum(task.done for task in tasks) - bar.n)
+        bar.update(sum(task.done for task in tasks) - bar.n)
 
 
 def engines_ready(session: Session, n: int | None, timeout: float | None) -> Answer[None]:

@@ -169,11 +169,18 @@ class Performer:
         together = kind, id(pending.submission), dispatch.urgent
         self._leaving.setdefault(link, {}).setdefault(together, []).append((attempt, pending))
 
-    def _send_dispatches(self) -> None:
-        leaving, self._leaving = self._leaving, {}
-        for link, requests in leaving.items():
-            for (kind, _, urgent), calls in requests.items():
-                self._send(link, kind, calls, urgent=urgent)
+    def _send_dispatches(self, to: Link | None = None) -> None:
+        """Send what goes out, that `to` an engine in any case.
+
+        More is coming for an engine while a bundle of its replies is taken in: only what is urgent
+        does not wait for it.
+        """
+        for link, requests in list(self._leaving.items()):
+            is_hasty = any(urgent or kind is Kind.EXECUTE for kind, _, urgent in requests)
+            if link is to or is_hasty or not self.turns.is_ending(link):
+                del self._leaving[link]
+                for (kind, _, urgent), calls in requests.items():
+                    self._send(link, kind, calls, urgent=urgent)
 
     def _send(
         self, link: Link, kind: Kind, calls: list[tuple[Attempt, PendingTask]], *, urgent: bool
@@ -200,7 +207,7 @@ class Performer:
         link = self.fleet.link(attempts[0].engine, attempts[0].incarnation)
         if link is None:
             return
-        self._send_dispatches()
+        self._send_dispatches(link)
         content = {"attempts": [attempt.msg_id for attempt in attempts]}
         self.links.send(link, "apply", "recall_request", link.new_id(), content)
 
@@ -209,7 +216,7 @@ class Performer:
         link = self.fleet.link(attempt.engine, attempt.incarnation)
         if link is None or not self.gate.is_running(attempt):
             return
-        self._send_dispatches()
+        self._send_dispatches(link)
         if link.can_apply:
             content = {"attempt": attempt.msg_id, "kind": kind}
             self.links.request(link, "apply", "interrupt_request", content)

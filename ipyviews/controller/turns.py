@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,25 +50,31 @@ class Turns:
         self._loop = loop
         self._quietly = quietly
         self._send = send
-        # What ends tasks comes before what makes new ones: so less is on its way at a time.
-        self._ending: OrderedDict[Hashable, deque[Steps]] = OrderedDict()
-        self._making: OrderedDict[Hashable, deque[Steps]] = OrderedDict()
+        # Two lines, each with its slice: were replies only some among many senders, an engine would
+        # wait long for the end of its bundle.
+        self._ending: Line = OrderedDict()
+        self._making: Line = OrderedDict()
         self._next: asyncio.Handle | None = None
 
     def end_tasks(self, sender: Hashable, steps: Steps) -> None:
         """Do some work, now if there is no other, else in turns."""
-        self._take(self._ending, sender, steps, is_now=not self._ending)
+        longest_s = 0.0 if self._ending else SLICE_S
+        self._take(self._ending, sender, steps, longest_s)
 
     def make_tasks(self, sender: Hashable, steps: Steps, size: int) -> None:
-        """Do some work of `size` steps, now if it is little or the only one, else in turns."""
-        is_now = size <= FEW or not (self._ending or self._making)
-        self._take(self._making, sender, steps, is_now=is_now)
+        """Do some work of `size` steps: at once if it is little, else in turns."""
+        longest_s = 0.0 if self._ending or self._making else SLICE_S
+        self._take(self._making, sender, steps, inf if size <= FEW else longest_s)
+
+    def is_ending(self, sender: Hashable) -> bool:
+        """Whether replies of this sender are still to be taken in."""
+        return sender in self._ending
 
     def finish(self, sender: Hashable) -> None:
         """Do all of a sender's work now."""
         for line in (self._ending, self._making):
             while line.get(sender):
-                self._slice(line, sender, float("inf"))
+                self._slice(line, sender, inf)
 
     def close(self) -> None:
         """Stop; what is not done is not done any more."""
@@ -76,11 +83,11 @@ class Turns:
         if self._next is not None:
             self._next.cancel()
 
-    def _take(self, line: Line, sender: Hashable, steps: Steps, *, is_now: bool) -> None:
+    def _take(self, line: Line, sender: Hashable, steps: Steps, longest_s: float) -> None:
         is_first = sender not in line
         line.setdefault(sender, deque()).append(steps)
-        if is_first and is_now:
-            self._slice(line, sender, SLICE_S)
+        if is_first and longest_s:
+            self._slice(line, sender, longest_s)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -89,12 +96,14 @@ class Turns:
 
     def _turn(self) -> None:
         self._next = None
-        line = self._ending or self._making
-        sender = next(iter(line), None)
-        if sender is not None:
-            line.move_to_end(sender)
-            self._slice(line, sender, SLICE_S)
-        self._go_on()
+        try:
+            for line in (self._ending, self._making):
+                sender = next(iter(line), None)
+                if sender is not None:
+                    line.move_to_end(sender)
+                    self._slice(line, sender, SLICE_S)
+        finally:
+            self._go_on()
 
     def _slice(self, line: Line, sender: Hashable, longest_s: float) -> None:
         """Go on with the first of a sender's work; what it calls may come back here."""
@@ -114,7 +123,7 @@ class Turns:
         finally:
             if not is_done:
                 waiting.appendleft(steps)
-            elif not waiting and line.get(sender) is waiting:
-                del line[sender]
-        if is_done:
-            self._send()
+            else:
+                if not waiting and line.get(sender) is waiting:
+                    del line[sender]
+                self._send()

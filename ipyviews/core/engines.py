@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ipyviews.core.events import Kind
 from ipyviews.core.queues import Home
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ipyviews.core.placement import Pool
     from ipyviews.core.tasks import Task
     from ipyviews.ids import EngineId, TaskId
@@ -199,6 +202,10 @@ class LoadIndex:
         while not self._buckets[self._least]:
             self._least += 1
         return next(iter(self._buckets[self._least].values()))
+
+    def engines(self) -> Iterator[Engine]:
+        """Go through them, the first choice first."""
+        return chain.from_iterable(bucket.values() for bucket in self._buckets)
 
     def loads(self) -> dict[EngineId, int]:
         """List what is in the index."""

@@ -101,8 +101,8 @@ class Holding:
 
     def try_elsewhere(self, task: Task, engine: Engine) -> None:
         """Queue a task for the engines left that have not said that they lack what it requires."""
-        left = frozenset(_pool_of(task).members) - {engine.id}
-        self._narrow(task, left)
+        task.avoid |= {engine.id}
+        self._rehome(task, _pool_of(task))
         self._enqueue(task)
 
     def lose_places(self, engine: Engine) -> None:
@@ -114,7 +114,7 @@ class Holding:
             pool = self._narrow(task, (_pool_of(task).allowed or frozenset()) - {engine.id})
             if was_queued:
                 pool.put(task)
-                if pool.members:
+                if pool.fits(task):
                     self._moves.place(pool)
                 else:
                     self._moves.finish(task, *sentences.deserted(task, pool))
@@ -139,16 +139,21 @@ class Holding:
 
     def _enqueue(self, task: Task) -> None:
         self._moves.enqueue(task)
-        if not _pool_of(task).members:
+        if not _pool_of(task).fits(task):
             self._moves.finish(task, *sentences.deserted(task, _pool_of(task)))
 
     def _narrow(self, task: Task, places: frozenset[EngineId]) -> Pool:
         """Limit a load-balanced task that is not queued to some engines."""
-        old, pool = _pool_of(task), self._pools.get(task.kind, places, self._engines)
-        task.home, task.narrowed, self.has_narrowed = pool, True, True
-        pool.unfinished += 1
+        task.narrowed = True
+        return self._rehome(task, self._pools.get(task.kind, places, self._engines))
+
+    def _rehome(self, task: Task, pool: Pool) -> Pool:
+        """Let a task that is not queued have its place in a pool, or in the rest of it."""
+        old, home = _pool_of(task), self._pools.rest_of(pool) if task.avoid else pool
+        task.home, self.has_narrowed = home, True
+        home.unfinished += 1
         self._pools.release(old)
-        return pool
+        return home
 
 
 def _pool_of(task: Task) -> Pool:

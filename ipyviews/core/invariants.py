@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipyviews.core.dependencies import Condition
+    from ipyviews.core.placement import Rest
     from ipyviews.core.queues import Home
     from ipyviews.core.state import ControllerState
     from ipyviews.core.tasks import Task
@@ -180,9 +181,25 @@ def _pool(state: ControllerState, pool: Pool) -> Iterator[str]:
     if pool.lanes and not pool.members:
         yield f"{told} has tasks queued and no engine"
     unfinished = sum(task.home is pool for task in state.tasks.values())
+    unfinished += pool.rest is not None
     if pool.unfinished != unfinished or (pool.allowed is not None and not unfinished):
         yield f"{told} counts {pool.unfinished} unfinished tasks of {unfinished}"
     yield from _lanes(pool, told)
+    if pool.rest is not None:
+        yield from _rest(state, pool.rest, f"the rest of {told}")
+
+
+def _rest(state: ControllerState, rest: Rest, told: str) -> Iterator[str]:
+    """A rest has the tasks with engines to avoid, none of which has another with room."""
+    for task in rest.queued:
+        if not task.avoid or not rest.fits(task):
+            yield f"{told} has task {task.id} queued, which avoids {sorted(task.avoid)}"
+        if not task.client.stalled and rest.index.loads().keys() - task.avoid:
+            yield f"{told} has engines with room while task {task.id} waits"
+    unfinished = sum(task.home is rest for task in state.tasks.values())
+    if rest.unfinished != unfinished or not unfinished:
+        yield f"{told} counts {rest.unfinished} unfinished tasks of {unfinished}"
+    yield from _lanes(rest, told)
 
 
 def _lanes(home: Home, told: str) -> Iterator[str]:

@@ -12,15 +12,20 @@ from ipyviews.core.engines import MOST_AHEAD, Engine
 from ipyviews.core.events import Kind, Status
 from ipyviews.core.holding import Holding, Moves
 from ipyviews.core.nesting import Waits
-from ipyviews.core.placement import Pool, Pools
+from ipyviews.core.placement import Pool, Pools, Rest
 from ipyviews.core.queues import Home, Queue
 from ipyviews.core.tasks import Story, Task, TaskState
 from ipyviews.ids import Attempt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from ipyviews.core.effects import Effect
     from ipyviews.core.schemes import Chance
     from ipyviews.ids import EngineId, TaskId
+
+#: How far ahead of others a client may be whose direct calls take no turns, in engine-seconds.
+LEAD_S = 1.0
 
 
 class Mover:
@@ -80,7 +85,10 @@ class Mover:
             self.deadlines.push((task.deadline, task.order), task)
         if home.is_open:
             self._move(task, TaskState.READY)
-            self._place(home)
+            if isinstance(home, Rest):
+                self._place_refused(task, home)
+            else:
+                self._place(home)
 
     def _dequeue(self, task: Task) -> None:
         task.home.take(task)
@@ -92,7 +100,16 @@ class Mover:
         if isinstance(home, Engine):
             self._fill(home)
             return
+        if isinstance(home, Rest):
+            for task in home.queued:
+                self._place_refused(task, home)
+            return
         while home.has_work() and (engine := home.free_engine()):
+            self._fill(engine, 1)
+
+    def _place_refused(self, task: Task, rest: Rest) -> None:
+        """Start one task that engines have refused, if another one has room."""
+        while task.queued and not task.client.stalled and (engine := rest.engine_for(task)):
             self._fill(engine, 1)
 
     def _fill(self, engine: Engine, most: float = inf) -> None:
@@ -162,14 +179,29 @@ class Mover:
 
 
 def next_in_turn(engine: Engine) -> Task | None:
-    """Find the task to run next on an engine: the least served client's first."""
+    """Find the task to run next on an engine: the least served client's first.
+
+    A direct call that can go beside balanced ones does not wait for its turn unless its client is
+    far ahead: it takes no room of theirs, and their client may need long to use up its share.
+    """
+    rests = [pool.rest for pool in engine.pools if pool.rest is not None]
+    task = _least_served(engine, (engine, *engine.pools, *rests))
+    if engine.lanes and engine.running and engine.has_room():
+        direct = _least_served(engine, (engine,), engine.can_start)
+        if task and direct and direct.client.used_s - task.client.used_s < LEAD_S:
+            return direct
+    return task
+
+
+def _least_served(
+    engine: Engine, homes: Iterable[Home], fits: Callable[[Task], bool] | None = None
+) -> Task | None:
     best: tuple[float, int, int] | None = None
     found: Task | None = None
-    for home in (engine, *engine.pools):
+    for home in homes:
         for client, lane in home.lanes.items():
-            if not client.stalled:
-                task = lane.first()
+            if not client.stalled and (task := home.first(lane, engine)):
                 rank = (client.used_s, client.served, task.order)
-                if best is None or rank < best:
+                if (best is None or rank < best) and (fits is None or fits(task)):
                     best, found = rank, task
     return found

@@ -13,7 +13,7 @@ from ipyviews.core import sentences
 from ipyviews.core.bundles import recall
 from ipyviews.core.effects import Verdict
 from ipyviews.core.engines import Engine
-from ipyviews.core.placement import Pool
+from ipyviews.core.placement import Pool, Rest
 from ipyviews.core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def _is_stuck(task: Task, blocked: Mapping[EngineId, Wait], known: dict[Pool, bo
         return task.queued and home.id in blocked
     if not task.queued or not isinstance(home, Pool):
         return False
+    if isinstance(home, Rest):
+        return all(one in blocked for one in home.members if one not in task.avoid)
     if home not in known:
         members = home.members
         known[home] = len(blocked) >= len(members) and all(one in blocked for one in members)

@@ -11,20 +11,21 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from ipyviews.core.events import Kind
-from ipyviews.core.queues import Home
+from ipyviews.core.queues import Home, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ipyviews.core.engines import Engine
     from ipyviews.core.schemes import Index
+    from ipyviews.core.tasks import Task
     from ipyviews.ids import EngineId
 
 
 class Pool(Home):
     """Load-balanced tasks with the same needs, and the engines that fit them."""
 
-    __slots__ = ("allowed", "index", "kind", "members", "unfinished")
+    __slots__ = ("allowed", "index", "kind", "members", "rest", "unfinished")
 
     def __init__(self, kind: Kind, allowed: frozenset[EngineId] | None, index: Index) -> None:
         super().__init__()
@@ -35,7 +36,9 @@ class Pool(Home):
         self.members: dict[EngineId, Engine] = {}
         #: Those with room now.
         self.index = index
-        #: Tasks that need it, queued or running. [count]
+        #: Those of its tasks that some of its engines lack something for.
+        self.rest: Rest | None = None
+        #: Tasks that need it, queued or running, and its rest. [count]
         self.unfinished = 0
 
     @property
@@ -46,6 +49,11 @@ class Pool(Home):
     def free_engine(self) -> Engine | None:
         """Choose an engine with room."""
         return self.index.first()
+
+    def fits(self, task: Task) -> bool:
+        """Whether some engine may run this task of its own, now or once it has joined."""
+        del task
+        return bool(self.members)
 
     def enrol(self, engine: Engine) -> None:
         """Take an engine in, or out, as its state says."""
@@ -64,6 +72,33 @@ class Pool(Home):
             self.index.put(engine)
         else:
             self.index.discard(engine)
+
+
+class Rest(Pool):
+    """Tasks of a pool that some of its engines lack something for; each knows where not to go.
+
+    They share the pool's engines. Only here is a lane searched: for the first task that an engine
+    has not refused.
+    """
+
+    __slots__ = ("pool",)
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool.kind, pool.allowed, pool.index)
+        self.members = pool.members
+        self.pool = pool
+
+    def fits(self, task: Task) -> bool:
+        """Whether an engine is left that has not refused this task."""
+        return any(name not in task.avoid for name in self.members)
+
+    def first(self, lane: Lane, engine: Engine) -> Task | None:
+        """Find the first task of a lane that this engine has not refused."""
+        return next((task for task in lane.waiting() if engine.id not in task.avoid), None)
+
+    def engine_for(self, task: Task) -> Engine | None:
+        """Choose an engine with room that has not refused this task."""
+        return next((one for one in self.index.engines() if one.id not in task.avoid), None)
 
 
 class Pools:
@@ -107,10 +142,25 @@ class Pools:
                     pool.enrol(engines[name])
         return pool
 
+    def rest_of(self, pool: Pool) -> Rest:
+        """Find the rest of a pool, or make it."""
+        if isinstance(pool, Rest):
+            return pool
+        if pool.rest is None:
+            pool.rest = Rest(pool)
+            pool.unfinished += 1
+        return pool.rest
+
     def release(self, pool: Pool) -> None:
-        """Count one task less; the last one takes the pool of a set of engines with it."""
+        """Count one task less; the last one takes the rest, or the pool of a set of engines."""
         pool.unfinished -= 1
-        if pool.allowed is None or pool.unfinished:
+        if pool.unfinished:
+            return
+        if isinstance(pool, Rest):
+            pool.pool.rest = None
+            self.release(pool.pool)
+            return
+        if pool.allowed is None:
             return
         del self._limited[pool.kind, pool.allowed]
         for name in pool.allowed:
@@ -127,9 +177,10 @@ class Pools:
         Returns
         -------
         list of Pool
-            Those that are left without any engine.
+            Those that may have tasks for which no engine is left.
         """
         pools = [*self._any.values(), *self._naming.get(engine.id, ())]
         for pool in pools:
             pool.enrol(engine)
-        return [pool for pool in pools if not pool.members]
+        rests = [pool.rest for pool in pools if pool.rest is not None]
+        return [*(pool for pool in pools if not pool.members), *rests]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ipyviews.core.events import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ipyviews.core.clients import Client
     from ipyviews.core.engines import Engine
@@ -48,6 +48,10 @@ class Queue(Generic[Key]):
         while heap[0] not in tasks:
             heappop(heap)
         return tasks[heap[0]]
+
+    def waiting(self) -> Iterable[Task]:
+        """All of them, as they came: not by their keys."""
+        return self._tasks.values()
 
     def remove(self, key: Key) -> None:
         """Take the task with this key out."""
@@ -127,6 +131,11 @@ class Home:
         client.queued -= 1
         if not lane:
             del self.lanes[client], client.lanes[self]
+
+    def first(self, lane: Lane, engine: Engine) -> Task | None:
+        """Find the task of a lane that is next in turn on an engine."""
+        del engine
+        return lane.first()
 
     @property
     def queued(self) -> list[Task]:

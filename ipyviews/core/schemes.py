@@ -17,13 +17,13 @@ costs more with more tasks in flight on an engine; none costs more with more eng
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import count
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Protocol
 
 from ipyviews.core.engines import LoadIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ipyviews.core.engines import Engine
     from ipyviews.ids import EngineId
@@ -53,6 +53,9 @@ class Index(Protocol):
 
     def first(self) -> Engine | None:
         """Choose an engine, if there is one."""
+
+    def engines(self) -> Iterator[Engine]:
+        """Go through them, better choices first as far as the scheme has any."""
 
     def loads(self) -> dict[EngineId, int]:
         """List what is in the index, with the tasks each engine runs."""
@@ -85,10 +88,11 @@ class LastUsed:
 
     def first(self) -> Engine | None:
         """Choose the one whose last turn was longest ago."""
-        for line in (self._fresh, self._line):
-            for engine in line.values():
-                return engine
-        return None
+        return next(self.engines(), None)
+
+    def engines(self) -> Iterator[Engine]:
+        """Go through them, the first choice first."""
+        return chain(self._fresh.values(), self._line.values())
 
     def loads(self) -> dict[EngineId, int]:
         """List what is in the index."""
@@ -121,6 +125,11 @@ class Bag:
         """Look at any one; there must be one."""
         return self._engines[chance.randrange(len(self._engines))]
 
+    def draw_all(self, chance: Chance) -> Iterator[Engine]:
+        """Go through all of them from any one on."""
+        first = chance.randrange(len(self._engines)) if self._engines else 0
+        return chain(islice(self._engines, first, None), islice(self._engines, first))
+
 
 class Random:
     """Engines in a bag."""
@@ -143,6 +152,10 @@ class Random:
     def first(self) -> Engine | None:
         """Draw any engine."""
         return self._bag.draw(self._chance) if self._loads else None
+
+    def engines(self) -> Iterator[Engine]:
+        """Go through them from any one on."""
+        return self._bag.draw_all(self._chance)
 
     def loads(self) -> dict[EngineId, int]:
         """List what is in the index."""
@@ -206,6 +219,11 @@ class Weighted:
         if not self._loads:
             return None
         return min(self._draw(), self._draw(), key=lambda engine: self._loads[engine.id])
+
+    def engines(self) -> Iterator[Engine]:
+        """Go through them, the less loaded first."""
+        bags = (self._bags[load] for load in sorted(self._bags))
+        return chain.from_iterable(bag.draw_all(self._chance) for bag in bags)
 
     def loads(self) -> dict[EngineId, int]:
         """List what is in the index."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ipyviews.core.effects import Verdict
 from ipyviews.core.engines import Engine
-from ipyviews.core.events import Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,11 +41,11 @@ def no_engines(pool: Pool) -> str:
 
 def deserted(task: Task, pool: Pool) -> tuple[Verdict, str]:
     """Say why no engine is left for a task, and what that makes of it."""
-    if not task.narrowed:
+    if not task.narrowed and not task.avoid:
         return Verdict.NO_ENGINES, no_engines(pool)
-    refused = sorted({run.engine for run in task.runs if run.outcome == Status.UNMET})
-    if refused:
-        obstacle = f"what it requires is not on engine {_names(refused)}, and no other is left"
+    if task.avoid:
+        refused = _names(sorted(task.avoid))
+        obstacle = f"what it requires is not on engine {refused}, and no other is left"
     else:
         obstacle = "the engines where the tasks it follows ran are gone, or it may not run there"
     return Verdict.IMPOSSIBLE, never(task, obstacle)

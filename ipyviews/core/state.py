@@ -66,6 +66,7 @@ class ControllerState(Mover):
 
     Examples
     --------
+    >>> from ipyviews.core.effects import Dispatch
     >>> from ipyviews.core.events import EngineJoined, Kind, TaskSubmitted
     >>> state = ControllerState()
     >>> state.handle(EngineJoined(0.0, engine=0, incarnation=1, can_apply=True))
@@ -323,7 +324,7 @@ class ControllerState(Mover):
             self._finish(task, Verdict.CANCELLED, f"cancelled; {what}")
         elif pool is None or guilty or not task.reruns or task.is_unwanted:
             self._finish(task, Verdict.ENGINE_LOST, what)
-        elif not pool.members:
+        elif not pool.fits(task):
             self._finish(task, Verdict.ENGINE_LOST, f"{what}; no engine is left to run it again")
         else:
             task.reruns -= started
@@ -332,7 +333,8 @@ class ControllerState(Mover):
     def _give_up(self, pools: Iterable[Pool]) -> None:
         for pool in pools:
             for task in pool.queued:
-                self._finish(task, *sentences.deserted(task, pool))
+                if not pool.fits(task):
+                    self._finish(task, *sentences.deserted(task, pool))
 
     # -- calls sent ahead ----------------------------------------------------------------------
 

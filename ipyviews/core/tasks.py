@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ipyviews.core.effects import Run
     from ipyviews.core.events import Kind
     from ipyviews.core.queues import Home
-    from ipyviews.ids import Attempt, RequestId, TaskId
+    from ipyviews.ids import Attempt, EngineId, RequestId, TaskId
 
 
 class TaskState(StrEnum):
@@ -81,8 +81,10 @@ class Task:
     #: What its client was charged for that attempt in advance. [s]
     charge: float = 0.0
     runs: tuple[Run, ...] = ()
-    #: Whether it is limited to fewer engines than its client asked for.
+    #: Whether it is limited to where others ran.
     narrowed: bool = False
+    #: Engines that lack what it requires: it never goes there again.
+    avoid: frozenset[EngineId] = frozenset()
     #: What it waits for while it is held.
     conditions: tuple[Condition, ...] = ()
     #: Whether a run of it has begun in earnest; an unmet dependency does not count.

@@ -194,6 +194,17 @@ def test_a_closed_client_says_so(fake_rc):
         assert isinstance(caught.value, ipp.ClusterError)
 
 
+@row("1.6-close")
+def test_a_client_that_lost_its_controller_can_be_closed_and_then_says_so(fake, fake_rc):
+    fake.do(lambda: fake.tell("bye_notice", {"reason": "somebody stopped it"}))
+    wait_until(lambda: fake_rc.connection.failure)
+    with pytest.raises(ipp.ControllerLost, match="somebody stopped it"):
+        fake_rc.ids
+    fake_rc.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        fake_rc.ids
+
+
 @row("1.6-spin")
 def test_spinning_does_nothing_but_warn(fake_rc):
     for spin in (fake_rc.spin, fake_rc.spin_thread, fake_rc.stop_spin_thread):

@@ -290,12 +290,29 @@ def test_the_queues_of_a_views_engines_are_told(rc):
 # -- Ctrl-C -----------------------------------------------------------------------------------
 
 
+def sleep_through(part):
+    import time
+
+    time.sleep(60)
+
+
+BLOCKING = {
+    "apply": lambda view: view.apply_sync(time.sleep, 60),
+    "map": lambda view: view.map_sync(time.sleep, [60, 60]),
+    "execute": lambda view: view.execute("import time; time.sleep(60)", block=True),
+    "pull": lambda view: view["__import__('time').sleep(60)"],
+    "remote": lambda view: view.remote(block=True)(time.sleep)(60),
+    "parallel": lambda view: view.parallel(block=True)(sleep_through)([1, 2]),
+}
+
+
 @row("2.1-ctrl-c")
-def test_ctrl_c_in_a_blocking_call_is_raised_and_stops_what_runs(rc):
+@pytest.mark.parametrize("verb", BLOCKING)
+def test_ctrl_c_in_a_blocking_call_is_raised_and_stops_what_runs(rc, verb):
     view = rc[:2]
     pressed = press_ctrl_c_once(lambda: rc.status()["engines"][0]["running"])
     with pytest.raises(KeyboardInterrupt):
-        view.apply_sync(time.sleep, 60)
+        BLOCKING[verb](view)
     pressed.join()
     result = rc.get_result(-1)
     assert result.msg_ids == view.history

@@ -6,10 +6,11 @@ import os
 import queue
 import signal
 import threading
+import time
 
 import pytest
 
-from ipyviews.client import feed
+from ipyviews.client import feed, ledger
 from ipyviews.client.aio import AsyncClient
 from ipyviews.client.feed import Bounds
 from ipyviews.client.lazymap import LazyMapIterator
@@ -142,6 +143,22 @@ def test_a_direct_view_gives_each_item_to_the_engine_with_the_fewest(fake, dv):
     assert list(values) == list(range(6))
 
 
+def test_an_engine_that_is_done_gets_the_next_items(fake, dv):
+    fake.holding = True
+    values = dv.imap(abs, range(8), max_outstanding=4)
+    wait_until(lambda: len(fake.held) == 4)
+    fake.do(lambda: fake.held.sort(key=lambda entry: -entry[1]))
+    fake.release(2)
+    wait_until(lambda: len(fake.held) == 4)
+    assert sorted(engine for _, engine, _ in fake.held) == [0, 0, 1, 1]
+    fake.do(lambda: fake.held.sort(key=lambda entry: -entry[1]))
+    fake.release(2)
+    wait_until(lambda: len(fake.held) == 4)
+    assert sorted(engine for _, engine, _ in fake.held) == [0, 0, 1, 1]
+    fake.release()
+    assert list(values) == list(range(8))
+
+
 # -- how much is taken --------------------------------------------------------------------------
 
 
@@ -207,7 +224,10 @@ def test_results_nobody_takes_stop_the_input(view, monkeypatch):
     wait_until(lambda: source.read >= 11)
     read = source.read
     assert read <= 14
+    began = time.monotonic()
     assert [next(values) for _ in range(100)] == list(range(100))
+    # Taking one makes room at once.
+    assert time.monotonic() - began < 4
     values.cancel()
 
 
@@ -349,6 +369,24 @@ def test_cancel_stops_what_was_sent_and_the_iteration(fake, view, ordered):
     wait_until(lambda: threads() == [])
 
 
+def test_what_is_being_sent_while_it_is_cancelled_is_cancelled_too(fake, dv):
+    fake.holding = True
+    sending, go_on = threading.Event(), threading.Event()
+    send = dv._sender(abs, None, chunked=False)
+
+    def slowly(calls):
+        sending.set()
+        assert go_on.wait(10)
+        return send(calls)
+
+    values = LazyMapIterator(dv, slowly, [[-1]])
+    assert sending.wait(10)
+    values.cancel()
+    go_on.set()
+    wait_until(lambda: values.feed.is_over and not dv.outstanding)
+    assert "cancel_request" in fake.names()
+
+
 # -- awaited ----------------------------------------------------------------------------------
 
 
@@ -358,6 +396,13 @@ async def test_async_for_yields_the_same(fake):
             assert [value async for value in view.imap(abs, range(-50, 0))] == [*range(50, 0, -1)]
             with pytest.raises(LookupError):
                 [value async for value in view.imap(abs, Input(2, LookupError()).items)]
+
+
+async def test_with_an_async_client_the_cap_makes_it_wait(fake, monkeypatch):
+    monkeypatch.setattr(ledger, "MAX_TASKS", 3)
+    async with AsyncClient(fake.file, transport=fake.transport) as rc:
+        values = rc.load_balanced_view().imap(abs, range(50), max_outstanding=0)
+        assert [value async for value in values] == list(range(50))
 
 
 async def test_async_for_leaves_the_loop_free_while_it_waits(fake):

@@ -197,6 +197,13 @@ class FakeKernel:
             case "interrupt_request":
                 self._answer_interrupt(channel, message)
 
+    def give_back_all(self) -> None:
+        """Give back what waits, unasked."""
+        waiting, message = list(self._queue), self._queue[0].message
+        self._queue.clear()
+        names = [job.message.msg_id for job in waiting]
+        self._reply("apply", message, "calls_returned", {"attempts": names})
+
     def _give_back(self, message: Message) -> None:
         asked = set(message.read()["attempts"])
         returned = [job for job in self._queue if job.message.msg_id in asked]

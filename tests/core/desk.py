@@ -59,6 +59,8 @@ class Desk:
         #: Every attempt ever sent, in order.
         self.sent: list[Attempt] = []
         self.interrupted: list[Attempt] = []
+        #: Tasks, and engines that said that they lack something for them.
+        self.refused: set[tuple[str, int]] = set()
         #: Attempts asked back and not yet ended, in order.
         self.recalled: dict[Attempt, None] = {}
         self.alarms: list[float] = []
@@ -106,6 +108,8 @@ class Desk:
         """Let the engine reply to the attempt, or to the last one of a task."""
         self.now += after
         attempt = task if isinstance(task, Attempt) else self.attempt(task)
+        if status is Status.UNMET and attempt in self.in_flight:
+            self.refused.add((attempt.task, attempt.engine))
         self._ended(attempt)
         return self.feed(TaskReplied(self.now, attempt, status, ran_s))
 
@@ -204,6 +208,7 @@ class Desk:
                 event = self.submitted[attempt.task]
                 assert kind is event.kind
                 check_dispatch(event, attempt, self.replies, self.lives)
+                assert (attempt.task, attempt.engine) not in self.refused
                 self.sent.append(attempt)
                 self.in_flight[attempt] = kind
             case Recall(attempts):
@@ -234,7 +239,7 @@ class Desk:
 TASK = attrgetter(
     *("id", "state", "order", "attempt", "started", "charge", "runs", "retries", "reruns"),
     *("cancelled", "queued", "deadline", "sent", "recalled", "suspect", "estimate_s"),
-    *("narrowed", "begun"),
+    *("narrowed", "begun", "avoid"),
 )
 ENGINE = attrgetter(
     *("id", "state", "incarnation", "can_apply", "draining", "kind", "reason"),
@@ -258,6 +263,7 @@ def fingerprint(state: ControllerState) -> object:
         ],
         [(POOL(pool), list(pool.members), pool.index.loads()) for pool in state.pools],
         [[task.id for task in home.queued] for home in (*state.engines.values(), *state.pools)],
+        [[task.id for task in pool.rest.queued] for pool in state.pools if pool.rest],
         [CLIENT(client) for client in state.clients.by_id.values()],
         list(state.alarms),
         [(c.needs, c.is_place, c.left, c.places, list(c.tasks)) for c in state.holding.graph],

@@ -95,6 +95,36 @@ def test_a_direct_call_is_sent_at_once_and_goes_before_what_waits():
     assert effects == [Dispatch(Attempt("b.0", 0, 1, 1), desk.submitted["b.0"].kind, urgent=True)]
 
 
+def test_a_direct_call_passes_a_cell_that_is_not_in_turn_yet():
+    desk = Desk(10, engines=1)
+    flood(desk, 20)
+    desk.cell("a.99", 0)
+    desk.submit("b.0", 0, client="b")
+    assert "b.0" in desk.running
+
+
+def test_a_direct_call_needs_no_turn_beside_the_calls_of_a_client_that_used_a_little_less():
+    desk = Desk(10, engines=1)
+    flood(desk, 20)
+    for number in range(3):
+        desk.submit(f"b.{number}", 0, client="b")
+        desk.reply(f"b.{number}", after=0.1, ran_s=0.1)
+    desk.submit("b.3", 0, client="b")
+    assert "b.3" in desk.running
+
+
+def test_long_direct_calls_shut_no_balanced_ones_out():
+    desk = Desk(5, engines=1)
+    flood(desk, 500)
+    for number in range(100):
+        desk.submit(f"b.{number}", 0, client="b")
+    for _ in range(200):
+        direct = [task for task in desk.running if task[0] == "b"]
+        desk.reply((direct or desk.running)[0], after=0.1, ran_s=0.1)
+    used = {client.id: client.used_s for client in desk.state.clients.by_id.values()}
+    assert abs(used["a"] - used["b"]) < 2.0
+
+
 def test_beside_a_direct_call_nothing_more_is_sent():
     desk = Desk(10, engines=1)
     flood(desk, 5)

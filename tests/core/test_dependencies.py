@@ -370,6 +370,58 @@ def test_a_refused_task_is_impossible_when_the_engines_left_are_lost():
     assert desk.verdict("a.0") is Verdict.IMPOSSIBLE
 
 
+def test_a_refused_task_is_tried_on_an_engine_that_joins_meanwhile():
+    desk = Desk(engines=2)
+    desk.submit("block.0", 1)
+    desk.submit("a.0")
+    desk.unmet("a.0")
+    desk.join(2)
+    assert desk.runs_on("a.0") == 2
+
+
+def test_refused_tasks_of_a_client_that_does_not_read_wait_until_it_does():
+    desk = Desk(engines=2)
+    desk.submit("block.0", 1, client="b")
+    desk.submit("a.0")
+    desk.stall("a")
+    desk.unmet("a.0")
+    desk.reply("block.0")
+    assert desk.running == []
+    desk.resume("a")
+    assert desk.runs_on("a.0") == 1
+
+
+def test_engines_that_lack_something_take_other_work_meanwhile():
+    desk = Desk(engines=2)
+    desk.submit("block.0", 1)
+    for number in range(3):
+        desk.submit(f"a.{number}")
+        desk.unmet(f"a.{number}")
+    desk.submit("other.0")
+    assert desk.runs_on("other.0") == 0
+    desk.reply("block.0")
+    assert desk.runs_on("a.0") == 1
+
+
+def test_a_refused_task_whose_second_engine_dies_is_impossible():
+    desk = Desk(engines=2)
+    desk.submit("a.0")
+    desk.unmet("a.0")
+    desk.lose(1)
+    assert desk.verdict("a.0") in (Verdict.ENGINE_LOST, Verdict.IMPOSSIBLE)
+
+
+def test_nothing_is_left_of_a_rest_without_tasks():
+    desk = Desk(engines=3)
+    for number in range(3):
+        desk.submit(f"a.{number}", allowed=frozenset({0, 1}))
+    while desk.in_flight:
+        desk.unmet(desk.running[0])
+    assert all(desk.verdict(f"a.{number}") is Verdict.IMPOSSIBLE for number in range(3))
+    assert len(list(desk.state.pools)) == 2
+    assert not any(pool.rest or pool.unfinished for pool in desk.state.pools)
+
+
 def test_the_time_limit_holds_on_for_a_refused_task():
     desk = Desk(engines=2)
     desk.submit("block.0", 1)
@@ -403,3 +455,28 @@ def test_retries_may_run_on_the_same_engine_and_end_with_the_task_s_own_error():
         desk.fail("a.0")
     assert desk.verdict("a.0") is Verdict.REPLIED
     assert len(desk.replies["a.0"].runs) == 3
+
+
+# -- together with calls that wait for calls -------------------------------------------------------
+
+
+def test_a_task_that_only_its_waiting_caller_s_engine_could_run_is_told_so():
+    desk = Desk(engines=2)
+    desk.submit("outer.0", 0)
+    desk.submit("inner.0")
+    desk.waits("outer.0", "inner.0")
+    desk.unmet("inner.0")
+    assert desk.verdict("inner.0") is Verdict.DEADLOCK
+
+
+def test_a_follower_of_what_ran_on_its_waiting_caller_s_engine_is_told_so():
+    desk = Desk(engines=2)
+    desk.submit("before.0", 0)
+    desk.reply("before.0")
+    desk.submit("first.0", 1)
+    desk.submit("outer.0", 0)
+    desk.submit("inner.0", after=needs("first.0"), follow=needs("before.0"))
+    desk.waits("outer.0", "inner.0")
+    assert desk.verdict("inner.0") is None
+    desk.reply("first.0")
+    assert desk.verdict("inner.0") is Verdict.DEADLOCK

@@ -3,12 +3,14 @@
 import pytest
 
 from ipyviews.core import invariants
+from ipyviews.core.dependencies import Condition
 from ipyviews.core.engines import EngineState
 from ipyviews.core.events import Kind
 from ipyviews.core.queues import Home, Lane
 from ipyviews.core.state import ControllerState
 from ipyviews.core.tasks import TaskState
 from tests.core.desk import Desk
+from tests.core.needs import needs
 
 
 def busy_state() -> ControllerState:
@@ -24,6 +26,7 @@ def busy_state() -> ControllerState:
     desk.submit("pool.1", allowed=frozenset({1}))
     desk.submit("pool.2", allowed=frozenset({1}))
     desk.submit("later.0", 3)
+    desk.submit("held.0", after=needs("run.0"))
     return desk.state
 
 
@@ -35,12 +38,24 @@ def lane(state) -> Lane:
     return next(iter(state.engines[0].lanes.values()))
 
 
+def condition(state) -> Condition:
+    return next(iter(state.holding.graph))
+
+
 def replace_attempt(state, task, **what) -> None:
     state.tasks[task].attempt = state.tasks[task].attempt._replace(**what)
 
 
 BREAKS = {
     "is done but still known": lambda s: setattr(s.tasks["run.0"], "state", TaskState.DONE),
+    "is held: True, by 0 conditions": lambda s: setattr(s.tasks["held.0"], "conditions", ()),
+    "is held: True, by 1 conditions": lambda s: s.clients.get("a").held.clear(),
+    "waits for 9 tasks of 1": lambda s: setattr(condition(s), "left", 9),
+    "points to a life of engine 2": lambda s: condition(s).places.update({2: 7}),
+    "holds task run.0, which does not know": lambda s: condition(s).tasks.update(
+        x=s.tasks["run.0"]
+    ),
+    "holds task held.0 up in vain": lambda s: setattr(condition(s), "left", 0),
     "is queued: False, running: False": lambda s: setattr(s.tasks["wait.0"], "queued", False),
     "is waiting though its home": lambda s: setattr(s.tasks["wait.0"], "state", TaskState.WAITING),
     "runs without an attempt": lambda s: setattr(s.tasks["run.0"], "attempt", None),

@@ -87,7 +87,7 @@ def test_weighted_prefers_the_less_loaded_without_always_taking_them():
         index.put(engine_with(name, running))
     counts = Counter(index.first().id for _ in range(2000))
     assert 0 < counts[0] < 20
-    assert all(500 < counts[name] for name in (1, 2, 3))
+    assert all(counts[name] > 500 for name in (1, 2, 3))
 
 
 @pytest.mark.row("5-new-engines-first")

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.kernels
 
 
 @row("11-magics")
-def test_the_magics_are_there_with_suffixes(rc, shell):
+def test_the_magics_are_there_with_suffixes(shell, rc):
     rc[::2].activate("_even")
     for suffix in ("", "_even"):
         for name in ("px", "autopx", "pxresult", "pxconfig"):
@@ -29,7 +29,7 @@ def test_the_magics_are_there_with_suffixes(rc, shell):
         "--local",
     ],
 )
-def test_a_cell_takes_the_options_that_were_added(rc, shell, options):
+def test_a_cell_takes_the_options_that_were_added(shell, rc, options):
     rc[:].activate("_all")
     shell.run_cell_magic("px_all", options, "mine = 1")
     assert rc[:].pull("mine", block=True) == [1, 1, 1, 1]

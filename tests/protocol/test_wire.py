@@ -342,3 +342,36 @@ def test_mangled_messages_are_refused_unless_only_the_prefix_differs():
         taken += 1
         assert bad[-len(good) :] == good
     assert taken < 100
+
+
+def through_a_bundle(*parts):
+    content, buffers = wire.bundle(parts)
+    sender, receiver = (wire.Wire(b"key", name, own=True, name=name) for name in "ab")
+    frames = sender.encode("bundle_reply", "1", content, buffers=buffers, to="b")
+    return wire.unbundle(receiver.decode(frames))
+
+
+def test_a_bundle_comes_apart_into_the_messages_it_was_made_of():
+    first, second = through_a_bundle(
+        ("t.0", "apply_reply", {"status": "ok"}, {"ipyviews": {"engine": 0}}, [b"x", b"y"]),
+        ("t.1", "execute_reply", b'{"status":"error"}', {}, []),
+    )
+    assert (first.msg_type, first.parent_id, first.ours) == ("apply_reply", "t.0", {"engine": 0})
+    assert (first.read(), [bytes(b) for b in first.buffers]) == ({"status": "ok"}, [b"x", b"y"])
+    assert (second.msg_type, second.parent_id, second.ours) == ("execute_reply", "t.1", {})
+    assert (second.read(), list(second.buffers)) == ({"status": "error"}, [])
+
+
+def test_any_other_message_is_no_bundle():
+    message = wire.Message({"msg_type": "apply_reply"}, {}, {}, b"{}")
+    assert list(wire.unbundle(message)) == [message]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"replies": 1}, {"replies": [["p", "t", {}, {}]]}, {"replies": [["p", "t", 1, {}, 0]]}],
+)
+def test_a_malformed_bundle_is_refused(content):
+    message = wire.Message({"msg_type": "bundle_reply"}, {}, {}, wire.pack(content))
+    with pytest.raises(ProtocolError):
+        wire.unbundle(message)

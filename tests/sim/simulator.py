@@ -38,7 +38,6 @@ from ipyviews.core.schemes import DEFAULT
 from ipyviews.core.state import ControllerState
 from ipyviews.ids import Attempt
 
-
 #: A call that runs for longer makes its engine give back those that wait behind it [s].
 LATE_S = 0.02
 

@@ -1,5 +1,6 @@
 """What an event costs does not grow with the engines, counted in calls: a clock would flicker."""
 
+import gc
 import sys
 from collections.abc import Callable
 
@@ -30,11 +31,14 @@ def counter(state: ControllerState) -> Callable[[Event], int]:
     def cost(event: Event) -> int:
         nonlocal calls
         calls = 0
+        # What others do at each collection is not ours.
+        gc.disable()
         sys.setprofile(count)
         try:
             state.handle(event)
         finally:
             sys.setprofile(None)
+            gc.enable()
         return calls
 
     return cost
@@ -106,3 +110,22 @@ def test_tasks_that_wait_for_the_same_do_not_count_it_each():
         for number in range(10)
     )
     assert max(others) < 100
+
+
+def costs_of_a_refusal(engines: int, waiting: int) -> int:
+    """Count the calls when an engine lacks what a task requires, and all others are busy."""
+    state = ControllerState()
+    cost = counter(state)
+    for engine in range(engines):
+        state.handle(EngineJoined(0.0, engine, 1, can_apply=True))
+        state.handle(TaskSubmitted(0.0, f"busy.{engine}", "c", "r", Kind.EXECUTE, engine))
+    state.handle(TaskReplied(1.0, Attempt("busy.0", 0, 1, 1), Status.OK))
+    for number in range(waiting):
+        state.handle(TaskSubmitted(1.0, f"s.{number}", "c", "s", Kind.EXECUTE))
+        state.handle(TaskReplied(1.0, Attempt(f"s.{number}", 0, 1, 1), Status.UNMET))
+    state.handle(TaskSubmitted(2.0, "last.0", "c", "s", Kind.EXECUTE))
+    return cost(TaskReplied(3.0, Attempt("last.0", 0, 1, 1), Status.UNMET))
+
+
+def test_a_refusal_costs_the_same_with_ten_and_with_a_thousand_engines():
+    assert costs_of_a_refusal(1000, 5) == costs_of_a_refusal(10, 5)

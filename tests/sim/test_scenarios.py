@@ -85,3 +85,20 @@ def test_no_engine_idles_while_work_waits():
     world.run()
     busy = sum(run.ended - run.started for (reply,) in world.replies.values() for run in reply.runs)
     assert busy > 0.95 * 10 * (world.now - CALM.start_s)
+
+
+def test_short_calls_do_not_wait_behind_long_ones_while_other_engines_are_idle():
+    world = World(Weather(task_s=0.0002), seed=6)
+    for engine in range(4):
+        world.start(engine)
+    world.run()
+    submit_all(world, 200, "a", 0.01)
+    world.run()
+    world.weather = Weather(task_s=10.0)
+    late = [f"b-1.{number}" for number in range(8)]
+    for name in late:
+        world.submit(TaskSubmitted(world.now, name, "a", "b-1", Kind.APPLY))
+    world.run()
+    assert world.seen["given back"] > 0
+    assert {world.replies[name][0].runs[-1].engine for name in late} == set(range(4))
+    assert set(world.verdicts().values()) == {Verdict.REPLIED}

@@ -1,0 +1,148 @@
+"""What one client's calls feel of another client's flood, and what a small call costs.
+
+One client calls engine 0 a thousand times, one by one: first alone, then beside a client in a
+process of its own that maps 10,000 items, fails cells on all engines and cancels a call, again and
+again. Then a map of 10,000 items alone: its time, and the processor time of all processes for each
+call. Four engines. Prints a table for people on standard error and JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from statistics import quantiles
+from typing import TYPE_CHECKING, Any
+
+import common
+import psutil
+
+import ipyviews
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENGINES = 4
+ITEMS = 10_000
+
+#: The other client: its maps, cells and cancels until it is told to stop; prints how many rounds.
+TROUBLE = """
+import json, select, sys, time, ipyviews
+client = ipyviews.Client(sys.argv[1])
+balanced = client.load_balanced_view()
+rounds = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    mapped = balanced.map_async(lambda x: x + 1, range(10_000))
+    if not rounds:
+        print(json.dumps("started"), flush=True)
+    cell = client[:].execute("1 / 0", block=False)
+    cancelled = client[1].apply_async(time.sleep, 30)
+    cancelled.cancel()
+    assert isinstance(cell.exception(120), ipyviews.CompositeError), cell
+    assert isinstance(cancelled.exception(120), ipyviews.TaskAborted), cancelled
+    assert mapped.get(300) == list(range(1, 10_001))
+    rounds += 1
+print(json.dumps(rounds), flush=True)
+client.close()
+"""
+
+#: Figure: title, factor for the table, its unit.
+WHAT = {
+    "idle.p50": ("a call alone, median", 1e3, "ms"),
+    "idle.p99": ("a call alone, 99th percentile", 1e3, "ms"),
+    "busy.p50": ("a call beside the other client, median", 1e3, "ms"),
+    "busy.p99": ("a call beside the other client, 99th percentile", 1e3, "ms"),
+    "ratio": ("99th percentiles, beside / alone", 1.0, "x"),
+    "rounds": ("what the other client did meanwhile", 1.0, "rounds"),
+    "map": (f"a map of {ITEMS:,} items", 1.0, "s"),
+    "cpu.all": ("processor time for each item, all processes", 1e6, "us"),
+    "cpu.client": ("of it in the client", 1e6, "us"),
+    "cpu.controller": ("of it in the controller", 1e6, "us"),
+    "cpu.engines": ("of it in the engines", 1e6, "us"),
+}
+
+
+def main() -> None:
+    """Measure, print, publish."""
+    chosen = common.options(__doc__.splitlines()[0])
+    calls = 200 if chosen.quick else 1000
+    samples: dict[str, list[float]] = defaultdict(list)
+    with ipyviews.Cluster(n=ENGINES) as client:
+        timed(client, 100)
+        for number in range(chosen.rounds):
+            figures = {**slowdown(client, calls), **flood(client)}
+            for name, figure in figures.items():
+                samples[name].append(figure)
+            common.tell(f"round {number + 1}: {figures['ratio']:.1f} x, {figures['map']:.2f} s")
+    figures = {name: common.summary(values) for name, values in samples.items()}
+    rows = [
+        [title, f"{figures[name]['median'] * factor:.2f} {unit}"]
+        for name, (title, factor, unit) in WHAT.items()
+    ]
+    common.table("Two clients", ["", "median of rounds"], rows)
+    rows = [{"what": name, **figure} for name, figure in figures.items()]
+    common.publish({"benchmark": "two_clients", "calls": calls, "figures": rows}, chosen.json)
+
+
+def slowdown(client: Any, calls: int) -> dict[str, float]:
+    """Time calls alone and beside the other client."""
+    idle = timed(client, calls)
+    command = [sys.executable, "-c", TROUBLE, str(client.cluster.cluster_file)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        busy = timed(client, calls)
+        rounds = json.loads(other.communicate("stop\n")[0])
+    return {
+        "idle.p50": idle[49],
+        "idle.p99": idle[98],
+        "busy.p50": busy[49],
+        "busy.p99": busy[98],
+        "ratio": busy[98] / idle[98],
+        "rounds": rounds,
+    }
+
+
+def timed(client: Any, calls: int) -> list[float]:
+    """Call engine 0 one by one, check each answer; the 99 percentiles [s]."""
+    view, times = client[0], []
+    for number in range(calls):
+        started = time.perf_counter()
+        answer = view.apply_sync(lambda x: x * 2, number)
+        times.append(time.perf_counter() - started)
+        if answer != 2 * number:
+            raise AssertionError(f"call {number} answered {answer}")
+    return quantiles(times, n=100)
+
+
+def flood(client: Any) -> dict[str, float]:
+    """Map many small items; seconds in all, and of processors for each item."""
+    view = client.load_balanced_view()
+    before, started = dict(processors()), time.perf_counter()
+    if view.map_sync(lambda x: x + 1, range(ITEMS)) != list(range(1, ITEMS + 1)):
+        raise AssertionError("the map is wrong")
+    seconds = time.perf_counter() - started
+    used = {name: (spent - before[name]) / ITEMS for name, spent in processors()}
+    rest = sum(used.values()) - used["client"] - used["controller"]
+    figures = {"client": used["client"], "controller": used["controller"], "engines": rest}
+    return {
+        "map": seconds,
+        "cpu.all": sum(used.values()),
+        **{f"cpu.{name}": figure for name, figure in figures.items()},
+    }
+
+
+def processors() -> Iterator[tuple[str, float]]:
+    """Name the processes of the cluster, and their processor time [s]."""
+    me = psutil.Process()
+    yield "client", sum(me.cpu_times()[:2])
+    for process in me.children(recursive=True):
+        name = "controller" if "ipyviews.controller" in process.cmdline() else str(process.pid)
+        yield name, sum(process.cpu_times()[:2])
+
+
+if __name__ == "__main__":
+    main()
