@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: One request of a load-balanced map carries at most this many calls [count], [bytes]: the first
 #: are on their way while the others are packed.
-MOST_CALLS = 200
+MOST_CALLS = 100
 MOST_BYTES = 4 * 1024 * 1024
 
 #: How much larger than the one before a request may be: item sizes are only known afterwards.

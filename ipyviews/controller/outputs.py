@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.core.events import Kind, Status
@@ -148,7 +149,7 @@ class Gate:
             return
         content = _read(message)
         link.foreign_loop = flight.kind is Kind.APPLY and content.get("eventloop") is True
-        flight.status, flight.ran_s = _status(content), _ran_s(content)
+        flight.status, flight.ran_s = _status(content), _ran_s(message, content)
         flight.reply = message
         if flight.idle or (flight.kind is Kind.APPLY and content.get("output") is not True):
             self._pass(flight, incomplete=False)
@@ -240,12 +241,21 @@ def _status(content: dict[str, Any]) -> Status:
     return Status.ABORTED if said in ("aborted", "abort") else Status.ERROR
 
 
-def _ran_s(content: dict[str, Any]) -> float | None:
+def _ran_s(message: Message, content: dict[str, Any]) -> float | None:
+    """Return how long it ran by the engine's clock: a call says it, a cell's reply has it too."""
     started, ended = content.get("started"), content.get("ended")
-    if type(started) is float and type(ended) is float:
-        # The wall clock may be set back meanwhile.
-        return max(0.0, ended - started)
-    return None
+    if started is None:
+        started, ended = message.metadata.get("started"), message.header.get("date")
+    try:
+        ran_s = _seconds(ended) - _seconds(started)
+    except (TypeError, ValueError):
+        return None
+    # The wall clock may be set back meanwhile.
+    return max(0.0, ran_s)
+
+
+def _seconds(when: Any) -> float:
+    return when if type(when) is float else datetime.fromisoformat(when).timestamp()
 
 
 def _output_metadata(message: Message, flight: Flight) -> dict[str, Any]:

@@ -71,7 +71,8 @@ class Submission:
         assert self.cuts is not None  # noqa: S101 - only calls go together
         ends, large = self.cuts.ends, self.cuts.buffer_ends
         view, first, last = memoryview(self.buffers[1]), tasks[0], tasks[-1]
-        if last - first + 1 == len(tasks):
+        # Tasks that were refused or given back come in any order.
+        if list(tasks) == list(range(first, last + 1)):
             arguments: Frame = view[ends[first] : ends[last + 1]]
         else:
             arguments = b"".join(view[ends[task] : ends[task + 1]] for task in tasks)

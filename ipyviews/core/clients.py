@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 #: One run counts for at most this much, so that an endless cell does not shut its client out later.
 LONGEST_BILL_S = 60.0
 
+#: And for at least this much: an engine is busy with a call also before and after it runs.
+SHORTEST_BILL_S = 0.0001
+
 #: Weight of the newest run in a client's mean.
 NEWEST = 1 / 8
 
@@ -96,7 +99,7 @@ class Clients:
     def settle(self, task: Task, seconds: float) -> None:
         """Count a run that ended after `seconds`."""
         client = task.client
-        billed = min(seconds, LONGEST_BILL_S)
+        billed = min(max(seconds, SHORTEST_BILL_S), LONGEST_BILL_S)
         client.running -= 1
         client.used_s += billed - task.charge
         client.mean_s += (billed - client.mean_s) * NEWEST

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ipyviews.core.schemes import Chance
     from ipyviews.ids import EngineId, TaskId
 
-#: How far ahead of others a client may be whose direct calls take no turns, in engine-seconds.
+#: How far ahead of others a client may be whose direct tasks take no turns, in engine-seconds.
 LEAD_S = 1.0
 
 
@@ -181,16 +181,20 @@ class Mover:
 def next_in_turn(engine: Engine) -> Task | None:
     """Find the task to run next on an engine: the least served client's first.
 
-    A direct call that can go beside balanced ones does not wait for its turn unless its client is
-    far ahead: it takes no room of theirs, and their client may need long to use up its share.
+    A direct call that can go beside balanced ones, and a direct task of another client, do not wait
+    for their turn unless their client is far ahead: balanced tasks can go elsewhere, and a client
+    of small calls may need long to use up its share.
     """
     rests = [pool.rest for pool in engine.pools if pool.rest is not None]
     task = _least_served(engine, (engine, *engine.pools, *rests))
-    if engine.lanes and engine.running and engine.has_room():
-        direct = _least_served(engine, (engine,), engine.can_start)
-        if task and direct and direct.client.used_s - task.client.used_s < LEAD_S:
-            return direct
-    return task
+    if task is None or not engine.lanes or not engine.has_room():
+        return task
+    own = (engine,)
+    direct = _least_served(engine, own, engine.can_start) or _least_served(engine, own)
+    if direct is None or direct.client.used_s - task.client.used_s > LEAD_S:
+        return task
+    is_beside = engine.running and engine.can_start(direct)
+    return direct if is_beside or direct.client is not task.client else task
 
 
 def _least_served(

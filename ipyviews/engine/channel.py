@@ -229,8 +229,10 @@ class Channel:
         try:
             calls = split(request)
         except (ValueError, TypeError, KeyError) as error:
-            refusal = outcomes.refusal("ValueError", f"not an apply_request: {error}")
-            self.on_refused(Call(request.header["msg_id"], request, b"", []), refusal)
+            attempts = request.content.get("attempts")
+            for attempt in attempts if isinstance(attempts, list) else [request.header["msg_id"]]:
+                refusal = outcomes.refusal("ValueError", f"not an apply_request: {error}")
+                self.on_refused(Call(str(attempt), request, b"", []), refusal)
             return
         if self._backlog.add(calls):
             self.on_call()

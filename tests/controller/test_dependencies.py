@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ipyviews.controller.submissions import Choice, Cuts, Submission
+from ipyviews.core.events import Kind
 from ipyviews.core.schemes import SCHEMES
 from tests.waiting import eventually
 
@@ -111,3 +113,16 @@ async def test_prefetch_is_how_many_calls_may_be_at_an_engine(start):
     await eventually(lambda: world.kernels[0].running)
     await world.settle()
     assert len(world.driver._performer.state.engines[0].running) == 2
+
+
+@pytest.mark.parametrize("tasks", [[1, 2, 3], [0, 3, 2], [1, 3, 2, 4], [4], [3, 0]])
+def test_calls_that_go_together_in_any_order_keep_their_own_arguments(tasks):
+    arguments = [b"a", b"bb", b"", b"dddd", b"e"]
+    cuts = Cuts([[len(argument), index % 2] for index, argument in enumerate(arguments)])
+    choice = Choice(None, None, 0, 0, None)
+    buffers = [b"f", b"".join(arguments), b"large 1", b"large 3"]
+    submission = Submission(Kind.APPLY, choice, 5, {}, b"", buffers, cuts)
+    content, (_, joined, *large) = submission.cut_together(tasks)
+    assert bytes(joined) == b"".join(arguments[task] for task in tasks)
+    assert content["index"] == [[len(arguments[task]), task % 2] for task in tasks]
+    assert large == [b"large %d" % task for task in tasks if task % 2]
