@@ -193,8 +193,7 @@ class Control:
         if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
             raise UsageError("cancel_request: `tasks` must be a list of task ids")
         named = tuple(map(TaskId, dict.fromkeys(tasks)))
-        self._performer.turns.finish(client)
-        early = self._clients.doom(client, named)
+        early = self._clients.doom(client, self._performer.unknown(named))
         event = CancelRequested(self._loop.time(), client, named)
         effects = self._performer.feed(event)
         interrupted = {effect.attempt.task for effect in effects if isinstance(effect, Interrupt)}

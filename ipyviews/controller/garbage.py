@@ -14,30 +14,27 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-#: New objects until the young ones are looked at: about a millisecond each time. [count]
-YOUNG = 5000
+#: Never idle for so long [s], a controller collects all the same.
+PATIENCE_S = 300.0
 
-#: Such looks until those that stayed are looked at once more. [count]
-MIDDLE = 5
-
-#: Full collections of Python's own accord: never. [count]
-OLD = 1_000_000_000
+#: New objects that make it worth while. [count]
+WORTH_IT = 5000
 
 #: How often to see whether there is nothing to do [s].
 LOOK_S = 10.0
 
 
 def collect_when_idle(loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool]) -> None:
-    """Collect all garbage only at times when `is_idle`, from now on; what is there now stays."""
+    """Collect garbage only at times when `is_idle`, from now on; what is there now stays."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, MIDDLE, OLD)
-    loop.call_later(LOOK_S, _look, loop, is_idle, 0)
+    gc.disable()
+    loop.call_later(LOOK_S, _look, loop, is_idle, loop.time())
 
 
-def _look(loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool], seen: int) -> None:
-    looks = gc.get_stats()[1]["collections"]
-    if looks != seen and is_idle():
+def _look(loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool], last: float) -> None:
+    is_due = loop.time() - last > PATIENCE_S
+    if gc.get_count()[0] > WORTH_IT and (is_due or is_idle()):
         gc.collect()
-        seen = gc.get_stats()[1]["collections"]
-    loop.call_later(LOOK_S, _look, loop, is_idle, seen)
+        last = loop.time()
+    loop.call_later(LOOK_S, _look, loop, is_idle, last)

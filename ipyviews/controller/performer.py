@@ -16,7 +16,7 @@ from ipyviews.core.events import Kind, TaskReplied, TasksReturned, Woke
 from ipyviews.protocol.wire import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from ipyviews.controller.clients import Clients
     from ipyviews.controller.fleet import Fleet
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipyviews.core.effects import Effect, Run
     from ipyviews.core.events import Event, Status
     from ipyviews.core.state import ControllerState
-    from ipyviews.ids import Attempt
+    from ipyviews.ids import Attempt, TaskId
 
     #: What goes in one message: kind, submission, urgency.
     Together = tuple[Kind, int, bool]
@@ -130,6 +130,10 @@ class Performer:
     def returned(self, attempts: tuple[Attempt, ...]) -> None:
         """Tell the core that an engine gave back what it had not started."""
         self.feed(TasksReturned(self._loop.time(), attempts))
+
+    def unknown(self, tasks: Iterable[TaskId]) -> list[TaskId]:
+        """Return those that have ended, or whose request has not been taken in so far."""
+        return [task for task in tasks if task not in self._store]
 
     def close(self) -> None:
         """Stop timers and what runs in the background."""

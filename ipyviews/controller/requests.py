@@ -144,9 +144,9 @@ class Requests:
         self, client: ClientId, message: Message, submission: Submission
     ) -> Iterator[None]:
         request = RequestId(message.msg_id)
-        doomed = self._clients.note_request(client, request)
         yield from self._submit(client, request, submission, message.header, message.ours)
-        if doomed:
+        # Only now: a cancel may have come while it was taken in.
+        if doomed := self._clients.note_request(client, request):
             self._feed(CancelRequested(self._loop.time(), client, tuple(doomed)))
 
     def _note_wait(self, message: Message) -> None:
