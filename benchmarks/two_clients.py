@@ -1,8 +1,8 @@
 """What one client's calls feel of another client's flood, and what a small call costs.
 
-One client calls engine 0 a thousand times, one by one: first alone, then beside a client in a
-process of its own that maps 10,000 items, fails cells on all engines and cancels a call, again and
-again. Then a map of 10,000 items alone: its time, and the processor time of all processes for each
+One client calls engine 0 a thousand times, one by one: first alone; then beside a client in a
+process of its own that once maps 10,000 items, fails a cell on all engines and cancels a call; then
+beside one that does so again and again. Then a map of 10,000 items alone: its time, and the processor time of all processes for each
 call. Four engines. Prints a table for people on standard error and JSON on standard output.
 """
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 ENGINES = 4
 ITEMS = 10_000
 
-#: The other client: its maps, cells and cancels until it is told to stop; prints how many rounds.
+#: The other client: its map, cell and cancel, so many times or until it is told to stop.
 TROUBLE = """
 import json, select, sys, time, ipyviews
 client = ipyviews.Client(sys.argv[1])
 balanced = client.load_balanced_view()
-rounds = 0
-while not select.select([sys.stdin], [], [], 0)[0]:
+rounds, most = 0, float(sys.argv[2])
+while rounds < most and not select.select([sys.stdin], [], [], 0)[0]:
     mapped = balanced.map_async(lambda x: x + 1, range(10_000))
     if not rounds:
         print(json.dumps("started"), flush=True)
@@ -52,10 +52,12 @@ client.close()
 WHAT = {
     "idle.p50": ("a call alone, median", 1e3, "ms"),
     "idle.p99": ("a call alone, 99th percentile", 1e3, "ms"),
-    "busy.p50": ("a call beside the other client, median", 1e3, "ms"),
-    "busy.p99": ("a call beside the other client, 99th percentile", 1e3, "ms"),
-    "ratio": ("99th percentiles, beside / alone", 1.0, "x"),
-    "rounds": ("what the other client did meanwhile", 1.0, "rounds"),
+    "once.p50": ("a call beside one map, cell, cancel: median", 1e3, "ms"),
+    "once.p99": ("a call beside one map, cell, cancel: 99th percentile", 1e3, "ms"),
+    "once.ratio": ("99th percentiles: beside one map, cell, cancel / alone", 1.0, "x"),
+    "always.p50": ("a call beside maps, cells, cancels without end: median", 1e3, "ms"),
+    "always.p99": ("a call beside maps, cells, cancels without end: 99th percentile", 1e3, "ms"),
+    "always.ratio": ("99th percentiles: beside those without end / alone", 1.0, "x"),
     "map": (f"a map of {ITEMS:,} items", 1.0, "s"),
     "cpu.all": ("processor time for each item, all processes", 1e6, "us"),
     "cpu.client": ("of it in the client", 1e6, "us"),
@@ -75,7 +77,8 @@ def main() -> None:
             figures = {**slowdown(client, calls), **flood(client)}
             for name, figure in figures.items():
                 samples[name].append(figure)
-            common.tell(f"round {number + 1}: {figures['ratio']:.1f} x, {figures['map']:.2f} s")
+            ratios = f"{figures['once.ratio']:.1f} and {figures['always.ratio']:.1f} x"
+            common.tell(f"round {number + 1}: {ratios}, map {figures['map']:.2f} s")
     figures = {name: common.summary(values) for name, values in samples.items()}
     rows = [
         [title, f"{figures[name]['median'] * factor:.2f} {unit}"]
@@ -89,21 +92,25 @@ def main() -> None:
 def slowdown(client: Any, calls: int) -> dict[str, float]:
     """Time calls alone and beside the other client."""
     idle = timed(client, calls)
-    command = [sys.executable, "-c", TROUBLE, str(client.cluster.cluster_file)]
+    figures = {"idle.p50": idle[49], "idle.p99": idle[98]}
+    for name, most in (("once", "1"), ("always", "inf")):
+        busy = beside(client, calls, most)
+        figures[f"{name}.p50"], figures[f"{name}.p99"] = busy[49], busy[98]
+        figures[f"{name}.ratio"] = busy[98] / idle[98]
+    return figures
+
+
+def beside(client: Any, calls: int, most: str) -> list[float]:
+    """Time calls from when the other client begins."""
+    command = [sys.executable, "-c", TROUBLE, str(client.cluster.cluster_file), most]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as other:
         assert other.stdout is not None
         other.stdout.readline()
         busy = timed(client, calls)
-        rounds = json.loads(other.communicate("stop\n")[0])
-    return {
-        "idle.p50": idle[49],
-        "idle.p99": idle[98],
-        "busy.p50": busy[49],
-        "busy.p99": busy[98],
-        "ratio": busy[98] / idle[98],
-        "rounds": rounds,
-    }
+        if json.loads(other.communicate("stop\n")[0]) < 1:
+            raise AssertionError("the other client did nothing")
+    return busy
 
 
 def timed(client: Any, calls: int) -> list[float]:
