@@ -2,8 +2,9 @@
 
 One client calls engine 0 a thousand times, one by one: first alone; then beside a client in a
 process of its own that once maps 10,000 items, fails a cell on all engines and cancels a call; then
-beside one that does so again and again. Then a map of 10,000 items alone: its time, and the processor time of all processes for each
-call. Four engines. Prints a table for people on standard error and JSON on standard output.
+beside one that does so again and again. Then a map of 10,000 items alone: its time, and the
+processor time of all processes for each call. Four engines. Prints a table for people on standard
+error and JSON on standard output.
 """
 
 from __future__ import annotations
