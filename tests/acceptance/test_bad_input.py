@@ -131,7 +131,10 @@ def test_names_and_flags_that_are_wrong(rc, works):
 
 def test_options_of_a_cluster_that_are_wrong():
     refused(lambda: ipyviews.Cluster(n=-1), ipyviews.UsageError)
-    refused(lambda: ipyviews.Cluster(engines=4), TypeError, "engines")
+    refused(
+        lambda: ipyviews.Cluster(engines=4), ipyviews.UsageError, "the number of engines is n=4"
+    )
+    refused(lambda: ipyviews.Cluster(engins=4), TypeError, "engins")
     refused(
         lambda: ipyviews.Cluster(n=1, kernel="no-such").start_cluster_sync(),
         ipyviews.UsageError,

@@ -86,11 +86,17 @@ def quick(monkeypatch):
     monkeypatch.setattr(ledger, "MAX_TASKS", 100)
 
 
+def our_threads():
+    return {thread for thread in threading.enumerate() if "ipyviews-" in thread.name}
+
+
 @pytest.mark.parametrize("death", [crash, die])
 @pytest.mark.parametrize("wait", WAITS)
 def test_a_wait_ends_with_the_cause(fake, rc, dv, death, wait):
+    before = our_threads()
     fake.holding = True
     threading.Timer(0.1, death, (fake, rc)).start()
     with pytest.raises(ClusterError, match=r"I/O thread failed|has died"):
         WAITS[wait](dv)
-    wait_until(lambda: not [t for t in threading.enumerate() if "ipyviews-" in t.name])
+    # That of this client's connection is among those before, and ends as well.
+    wait_until(lambda: our_threads() < before)
