@@ -266,6 +266,11 @@ def _reduce_cached_property(found: Any) -> Any:
     return functools.cached_property, (found.func,), {"attrname": found.attrname}
 
 
+def _reduce_dispatching_method(found: Any) -> Any:
+    # Its cache of weak references, which Python 3.13 has, stays here.
+    return functools.singledispatchmethod, (found.func,), {"dispatcher": found.dispatcher}
+
+
 def _reduce_new_type(made: Any) -> Any:
     return typing.NewType, (made.__name__, made.__supertype__), {"__module__": made.__module__}
 
@@ -274,6 +279,7 @@ def _reduce_new_type(made: Any) -> Any:
 _BY_PARTS: dict[type, Callable[[Any], Any]] = {
     functools._lru_cache_wrapper: _reduce_cached,  # noqa: SLF001
     functools.cached_property: _reduce_cached_property,
+    functools.singledispatchmethod: _reduce_dispatching_method,
     typing.NewType: _reduce_new_type,
 }
 

@@ -351,6 +351,7 @@ def test_wait_for_engines_is_for_the_clusters_size_and_has_an_end(fake, fake_rc,
     assert inspect.signature(fake_rc.wait_for_engines).parameters["timeout"].default == 60.0
     fake.engines[2] = engine_info(2, state="starting")
     fake.notice()
+    wait_until(lambda: 2 in fake_rc.connection.engines)
     with pytest.raises(TimeoutError, match="3 engines not ready in"):
         fake_rc.wait_for_engines(timeout=0.05)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import inspect
 import pickle
 import threading
@@ -19,7 +20,8 @@ from tests.engine.kernelbox import interactive
 
 
 def engine_scope(**values) -> names.Scope:
-    return names.Scope({"__name__": "__main__", **values}, client="a")
+    # As in a kernel: CPython 3.12 looks for the builtins there when it makes a generic alias.
+    return names.Scope({"__name__": "__main__", "__builtins__": builtins, **values}, client="a")
 
 
 def send(function, scope: names.Scope):
