@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FEW = 4
 
 #: Longest slice [s], the last step aside.
-SLICE_S = 0.0005
+SLICE_S = 0.0002
 
 
 class Turns:

@@ -31,7 +31,7 @@ _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 
 #: Longest time one port may read before others get their turn [s].
-_TURN = 0.001
+_TURN = 0.0003
 
 #: How long closing may wait for queued messages to leave [ms].
 _LINGER = 500
