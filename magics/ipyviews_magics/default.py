@@ -54,7 +54,10 @@ class DefaultView:
         """End the cluster in use."""
         client = self.client
         if client is not None:
-            client.shutdown(hub=True)
+            # The client's own shutdown does not wait until the engines are gone.
+            cluster = client.cluster or ipyviews.Cluster.from_file(cluster_id=client.cluster_id)
+            client.close()
+            cluster.stop_cluster_sync()
             self._view = None
 
     def _found(self) -> DirectView | None:

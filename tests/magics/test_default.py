@@ -14,8 +14,8 @@ class Client(FakeClient):
     def __len__(self):
         return len(self.ids)
 
-    def shutdown(self, hub):
-        self.connection.failure = "shut down" if hub else None
+    def close(self):
+        self.connection.failure = "closed"
 
     def restart(self, targets, now):
         self.restarted = (targets, now)
@@ -43,9 +43,13 @@ def made(monkeypatch):
         def start_and_connect_sync(self):
             made.names.append("cluster")
             client = Client(range(self.n))
+            client.cluster = self
             client.connection.engines = {engine: {} for engine in client.ids}
             made.clients.append(client)
             return client
+
+        def stop_cluster_sync(self):
+            made.names.append("stopped")
 
     monkeypatch.setattr(default, "open_clusters", lambda: made.running)
     monkeypatch.setattr(default.ipyviews, "Client", connect)
@@ -115,6 +119,7 @@ def test_status_starts_nothing(magic, made, capsys):
 def test_a_stopped_cluster_is_no_longer_in_use(magic, made, capsys):
     magic("start -n 2")
     magic("stop")
+    assert made.names == ["cluster", "stopped"]
     magic("stop")
     assert capsys.readouterr().out.splitlines()[1:] == [
         "Stopped the cluster 'mine'.",
