@@ -39,18 +39,27 @@ OURS = System("ipyviews", "ipyviews")
 SYSTEMS = [
     OURS,
     System("jupyter_client, plain kernels", "jupyter_client", ("jupyter_client", "ipykernel")),
-    System("ipyparallel", "ipyparallel", ("ipyparallel",)),
-    System("ipyparallel, heartbeat 300 ms", "ipyparallel_fast", ("ipyparallel",)),
+    System("ipyparallel", "ipyparallel", ("ipyparallel", "numpy")),
+    System("ipyparallel, heartbeat 300 ms", "ipyparallel_fast", ("ipyparallel", "numpy")),
     System("distributed", "distributed", ("distributed",)),
+]
+#: Those that only `run.py` compares with.
+OTHERS = [
+    System("Ray", "ray", ("ray", "numpy")),
+    System("loky", "loky", ("loky",)),
+    System("concurrent.futures", "futures"),
 ]
 
 
-def options(about: str) -> argparse.Namespace:
+def options(about: str, groups: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that it works")
     parser.add_argument("--rounds", type=int, help="rounds (default: 5; 1 with --quick)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    if groups:
+        parser.add_argument("--only", nargs="+", choices=groups, help="these groups only")
+        parser.add_argument("--chart", type=Path, help="draw the promises into this file")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 5)
     return chosen
@@ -72,9 +81,9 @@ def interpreter(system: System) -> str | None:
     return str(python)
 
 
-def interpreters() -> dict[System, str]:
-    """Make all environments."""
-    found = {system: interpreter(system) for system in SYSTEMS}
+def interpreters(systems: list[System] = SYSTEMS) -> dict[System, str]:
+    """Make the environments of these systems."""
+    found = {system: interpreter(system) for system in systems}
     return {system: python for system, python in found.items() if python}
 
 
