@@ -1,6 +1,6 @@
 """The agent: parent of the controller and of the kernels on this host.
 
-One single-threaded program around one selector. It starts the controller at once, then warms up
+One single-threaded program around one selector. It starts the controller, then warms up
 (`forkserver`), starts kernels on request, reports exits, relays signals, and ends everything when
 the cluster ends. Run by `start.start_agent`; reads ``<folder>/config.json``.
 
@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any
 from ipyviews.launching import rundir
 from ipyviews.launching.children import Child, Forked, Order, complaint, start_child
 from ipyviews.launching.exits import TAIL_SIZE, OutOfMemoryWatch, report_exit
-from ipyviews.launching.forkserver import WarmImage, become_kernel
+from ipyviews.launching.forkserver import CONTROLLER, WarmImage, become
 from ipyviews.launching.peer import Peer
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ if TYPE_CHECKING:
 
 #: How long a polite end may take, then the end after SIGTERM, then that after SIGKILL [s].
 POLITE, TERMINATE, KILL = 2.0, 1.0, 2.0
-
-_CONTROLLER = "ipyviews.controller"
 
 
 class Agent:
@@ -101,6 +99,7 @@ class Agent:
     def run(self) -> None:
         """Work until the cluster has ended; in a forked child raises `Forked`."""
         self._open()
+        # First, so that both go on at the same time; and it has no use for what kernels import.
         self._start_controller()
         if self._config["provisioner"] == "agent":
             self._image.warm_up()
@@ -245,11 +244,12 @@ class Agent:
         return child
 
     def _start_controller(self) -> None:
-        program = self._config.get("controller") or [sys.executable, "-P", "-m", _CONTROLLER]
-        argv = [*program, str(self._folder)]
+        given = self._config.get("controller")
+        argv = [*(given or [sys.executable, "-P", "-m", CONTROLLER]), str(self._folder)]
         # It outlives the agent for the moment it takes to clean up.
-        order = Order("controller", argv, dict(os.environ), None, dies_with_parent=False)
-        self._controller = self._start(order, fork=False, umask=0o077, log=2).pid
+        order = Order(CONTROLLER, argv, dict(os.environ), None, dies_with_parent=False)
+        fork = not given and self._image.take_in_controller()
+        self._controller = self._start(order, fork=fork, umask=0o077, log=2).pid
 
     def _on_output(self, child: Child) -> None:
         if not child.read_output():
@@ -379,4 +379,4 @@ def main() -> None:
         order = forked.order
     if order is not None:
         del agent
-        become_kernel(order.argv)
+        become(order)

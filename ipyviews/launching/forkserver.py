@@ -1,5 +1,8 @@
 """The warm image: a process with everything imported that a kernel needs, ready to be forked.
 
+The controller is forked from it, too, before there is anything in it that is for kernels only: much
+of what the two import is the same.
+
 The parent must never make a ZeroMQ context, an event loop or a thread: a fork copies none of them
 in a usable state. `refusal` says why a request must not be forked; such a kernel is executed.
 """
@@ -14,7 +17,13 @@ import pkgutil
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from ipyviews.launching.children import Order
+
+#: The controller's program; above this layer, and imported here by name only.
+CONTROLLER = "ipyviews.controller"
 
 #: What can be said between the interpreter and ``-m`` without making a difference to a kernel that
 #: is forked: it is about stepping into the standard library with the debugger.
@@ -69,6 +78,17 @@ class WarmImage:
         self._env = dict(os.environ)
         #: Why nothing can be forked here; None when it can.
         self.problem: str | None = "the image is still cold"
+
+    def take_in_controller(self) -> bool:
+        """Import what the controller needs; tell whether it can be forked now."""
+        if sys.platform != "linux":
+            return False
+        try:
+            importlib.import_module(f"{CONTROLLER}.main")
+        except Exception:  # noqa: BLE001 - executed, it will say so itself
+            return False
+        gc.freeze()
+        return _second_thread(threading.active_count(), _count_tasks()) is None
 
     def warm_up(self) -> None:
         """Import what a kernel imports while it starts, and set it aside from garbage collection.
@@ -126,12 +146,20 @@ def kernel_arguments(argv: list[str]) -> list[str]:
     return argv[argv.index("ipykernel_launcher") + 1 :]
 
 
-def become_kernel(argv: list[str]) -> None:
-    """Run an IPython kernel in this forked process until it ends; then exit normally.
+def become(order: Order) -> NoReturn:
+    """Be the controller or a kernel in this forked process until it ends; then exit normally.
 
-    The process must have been prepared by `children.enter_child`. Exits go up the stack, so that
+    The process must have been prepared by `children.start_child`. Exits go up the stack, so that
     IPython's and ipykernel's own exit handlers run.
     """
+    if order.name == CONTROLLER:
+        sys.orig_argv = list(order.argv)
+        sys.exit(sys.modules[f"{CONTROLLER}.main"].main(order.argv[-1:]))
+    _become_kernel(order.argv)
+    sys.exit(0)
+
+
+def _become_kernel(argv: list[str]) -> None:
     import faulthandler  # noqa: PLC0415 - the agent itself needs none of these
 
     from ipyviews.launching.engineapp import EngineApp  # noqa: PLC0415
@@ -149,7 +177,6 @@ def become_kernel(argv: list[str]) -> None:
     app: Any = EngineApp.instance()
     app.initialize(arguments)
     app.start()
-    sys.exit(0)
 
 
 def _foreign_command(argv: list[str]) -> str | None:

@@ -10,11 +10,14 @@ import ipyviews
 
 pytestmark = pytest.mark.kernels
 
-#: Python runs this at its start; it spoils pickle in the controller, and only there.
+#: Python runs this at its start; it spoils pickle in the controller, and only there: in the child
+#: that is forked before there is anything for kernels, or in a program of its own.
 SITECUSTOMIZE = """
-import sys
-if any("ipyviews.controller" in word for word in sys.orig_argv):
-    import atexit, os, pickle, _pickle
+import os, sys
+def spoil():
+    if "ipykernel.kernelapp" in sys.modules:
+        return
+    import atexit, pickle, _pickle
     def refuse(*args, **kwargs):
         with open(os.environ["CALLS"], "a") as file:
             file.write("called\\n")
@@ -28,6 +31,10 @@ if any("ipyviews.controller" in word for word in sys.orig_argv):
     def tell_modules():
         with open(os.environ["MODULES"], "w") as file:
             file.write(" ".join(sys.modules))
+if any("ipyviews.launching.agent" in word for word in sys.orig_argv):
+    os.register_at_fork(after_in_child=spoil)
+elif "ipyviews.controller" in sys.orig_argv:
+    spoil()
 """
 
 

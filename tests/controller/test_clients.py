@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ipyviews.controller import clients as clients_module
+from ipyviews.controller import turns as turns_module
 from ipyviews.controller.clients import Credit
 from ipyviews.version import __version__
 from tests.waiting import eventually
@@ -225,6 +226,19 @@ async def test_bye_ends_a_session_and_drops_what_waits(start):
     await world.settle()
     assert len(world.driver._store) == 0
     assert not world.kernels[0].running
+
+
+async def test_a_client_may_leave_while_its_request_is_taken_in(start, monkeypatch):
+    monkeypatch.setattr(turns_module, "SLICE_S", -1.0)
+    world = await start(1)
+    client, other = await world.client(), await world.client()
+    client.apply("echo", *[b"x"] * 1000, any=None)
+    await eventually(lambda: len(world.driver._store) > 0)
+    assert len(world.driver._store) < 900
+    assert (await client.ask("bye"))["status"] == "ok"
+    reply = await other.reply(other.apply("echo", b"y", any=None) + ".0")
+    assert reply.buffers == [b"y"]
+    await eventually(lambda: len(world.driver._store) == 0)
 
 
 async def test_engines_are_told_that_a_client_left(start):
