@@ -7,14 +7,15 @@ that have ended are remembered for a while, so that later ones can depend on the
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from ipyviews.core.ends import MOST_ENDED, Ends
 from ipyviews.core.engines import EngineState
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
+    from ipyviews.core.ends import Ended
     from ipyviews.core.engines import Engine
     from ipyviews.core.events import Dependency
     from ipyviews.core.tasks import Task
@@ -23,27 +24,8 @@ if TYPE_CHECKING:
 Key = TypeVar("Key")
 Item = TypeVar("Item")
 
-#: Ended tasks remembered: as many as a client remembers of its own. [count]
-MOST_ENDED = 100_000
-
 #: Conditions kept though no task waits for them: the rest of their map may be on its way. [count]
 MOST_IDLE = 4
-
-
-class Ended(NamedTuple):
-    """What is remembered of a task."""
-
-    ok: bool
-    #: The engine of its last run, and which of its lives; None and 0 if it never ran.
-    engine: EngineId | None
-    incarnation: int
-
-    @classmethod
-    def of(cls, task: Task, *, ok: bool) -> Self:
-        """Note how a task ended."""
-        if not task.runs:
-            return cls(ok, None, 0)
-        return cls(ok, task.runs[-1].engine, task.runs[-1].incarnation)
 
 
 class Condition:
@@ -143,9 +125,7 @@ class Graph:
     ) -> None:
         self._tasks = tasks
         self._engines = engines
-        self._most = most
-        self._ended: dict[TaskId, Ended] = {}
-        self._order: deque[TaskId] = deque()
+        self._ended = Ends(most)
         self._conditions: dict[tuple[Dependency, bool], Condition] = {}
         self._idle: dict[Condition, None] = {}
         #: By the task they wait for, and, of a ``follow``, by the engine it would go to.
@@ -173,7 +153,7 @@ class Graph:
         if condition.unknown is not None:
             return (
                 f"task {task.id} depends on task {condition.unknown}, which the controller does "
-                f"not know: there was none, or it ended more than {self._most} tasks ago"
+                f"not know: there was none, or it ended more than {self._ended.most} tasks ago"
             )
         condition.tasks[task.id] = task
         self._idle.pop(condition, None)
@@ -192,11 +172,7 @@ class Graph:
 
     def ended(self, task: TaskId, end: Ended) -> None:
         """Remember the end of a task, and count it."""
-        if task not in self._ended:
-            self._order.append(task)
-        self._ended[task] = end
-        if len(self._order) > self._most:
-            del self._ended[self._order.popleft()]
+        self._ended.add(task, end)
         for condition in self._awaiting.pop(task, ()):
             self._count(condition, task, end)
             self._changed[condition] = None

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipyviews.core import sentences
-from ipyviews.core.dependencies import Ended, Graph
+from ipyviews.core.dependencies import Graph
 from ipyviews.core.effects import Verdict
+from ipyviews.core.ends import Ended
 from ipyviews.core.placement import Pool
 from ipyviews.core.tasks import TaskState
 

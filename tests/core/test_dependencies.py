@@ -57,14 +57,14 @@ def test_a_dependency_on_nothing_known_or_on_itself_is_invalid(task, how):
 
 def test_too_long_ago_is_unknown_and_the_answer_says_so():
     desk = Desk(engines=1)
-    desk.state.holding.graph._most = 3
+    desk.state.holding.graph._ended.most = 3
     for number in range(5):
-        desk.submit(f"a.{number}")
-        desk.reply(f"a.{number}")
-    desk.submit("b.0", after=needs("a.1"))
+        desk.submit(f"a{number}.0")
+        desk.reply(f"a{number}.0")
+    desk.submit("b.0", after=needs("a1.0"))
     assert desk.verdict("b.0") is Verdict.INVALID
     assert desk.reason("b.0").endswith("there was none, or it ended more than 3 tasks ago")
-    desk.submit("b.1", after=needs("a.3"))
+    desk.submit("b.1", after=needs("a3.0"))
     assert desk.running == ["b.1"]
 
 
