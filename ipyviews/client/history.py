@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from ipyviews.client.waiting import Waitable
 
-#: Ids of tasks remembered per client and view [count].
-HISTORY = 100_000
+#: Ids of tasks remembered per client and view [count]: of so many a controller keeps records.
+HISTORY = 20_000
 
 
 class UnknownResult(UsageError, KeyError):

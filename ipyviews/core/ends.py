@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ipyviews.core.tasks import Task
     from ipyviews.ids import EngineId, TaskId
 
-#: Ended tasks remembered: as many as a client remembers of its own. [count]
+#: Ended tasks remembered. [count]
 MOST_ENDED = 100_000
 
 
