@@ -7,9 +7,11 @@ within each round, so that a slow moment of the machine hits all of them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +20,8 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import work
 
 HERE = Path(__file__).parent
 #: Longest time for one system in one round [s].
@@ -87,29 +91,30 @@ def interpreters(systems: list[System] = SYSTEMS) -> dict[System, str]:
     return {system: python for system, python in found.items() if python}
 
 
-def measure(system: System, python: str, *words: object) -> dict[str, float] | None:
+def measure(
+    system: System, python: str, *words: object, script: str = "systems.py"
+) -> dict[str, float] | None:
     """Measure one system once; figures by name, None when it failed or has nothing to measure."""
     with tempfile.TemporaryDirectory() as home:
         # Nobody's profile is read or written.
         own = {"IPYTHONDIR": home, "JUPYTER_CONFIG_DIR": home, "PYTHONWARNINGS": "ignore"}
-        command = [python, str(HERE / "systems.py"), system.word, *map(str, words)]
-        try:
-            done = subprocess.run(
-                command,
-                env={**os.environ, **own},
-                cwd=home,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=LIMIT_S,
-            )
-        except subprocess.TimeoutExpired:
-            tell(f"{system.name}: no answer in {LIMIT_S} s")
-            return None
+        command = [python, str(HERE / script), system.word, *map(str, words)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        environment = {**os.environ, **own}
+        with subprocess.Popen(command, env=environment, cwd=home, text=True, **pipes) as process:
+            try:
+                output, errors = process.communicate(timeout=LIMIT_S)
+            except subprocess.TimeoutExpired:
+                tell(f"{system.name}: no answer in {LIMIT_S} s")
+                # What it started would go on, and disturb all that is measured later.
+                for pid in work.family(process.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                return None
     try:
-        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        figures: dict[str, float] = json.loads(output.splitlines()[-1])
     except (IndexError, ValueError):
-        tell(f"{system.name}: failed\n{done.stderr[-2000:]}")
+        tell(f"{system.name}: failed\n{errors[-2000:]}")
         return None
     return figures
 

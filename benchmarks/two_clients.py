@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
@@ -129,11 +130,11 @@ def timed(client: Any, calls: int) -> list[float]:
 def flood(client: Any) -> dict[str, float]:
     """Map many small items; seconds in all, and of processors for each item."""
     view = client.load_balanced_view()
-    before, started = dict(processors()), time.perf_counter()
+    before, started = dict(processors(client)), time.perf_counter()
     if view.map_sync(lambda x: x + 1, range(ITEMS)) != list(range(1, ITEMS + 1)):
         raise AssertionError("the map is wrong")
     seconds = time.perf_counter() - started
-    used = {name: (spent - before[name]) / ITEMS for name, spent in processors()}
+    used = {name: (spent - before[name]) / ITEMS for name, spent in processors(client)}
     rest = sum(used.values()) - used["client"] - used["controller"]
     figures = {"client": used["client"], "controller": used["controller"], "engines": rest}
     return {
@@ -143,12 +144,13 @@ def flood(client: Any) -> dict[str, float]:
     }
 
 
-def processors() -> Iterator[tuple[str, float]]:
+def processors(client: Any) -> Iterator[tuple[str, float]]:
     """Name the processes of the cluster, and their processor time [s]."""
     me = psutil.Process()
+    controller = json.loads(Path(client.cluster.cluster_file).read_text())["ipyviews"]["pid"]
     yield "client", sum(me.cpu_times()[:2])
     for process in me.children(recursive=True):
-        name = "controller" if "ipyviews.controller" in process.cmdline() else str(process.pid)
+        name = "controller" if process.pid == controller else str(process.pid)
         yield name, sum(process.cpu_times()[:2])
 
 
