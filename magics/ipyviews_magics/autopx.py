@@ -1,7 +1,8 @@
 """``%autopx``: every cell is rewritten into a ``%%px`` cell before IPython runs it.
 
 It uses IPython's list of input transformers, so no method of the shell is replaced. Cells that
-begin with one of our own magics stay as they are, and ``%%local`` marks one that runs here.
+begin with one of our own magics stay as they are, and so do those that front ends run for
+themselves; ``%%local`` marks one that runs here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 LOCAL = "%%local"
+
+#: The magic that speaks of the cluster.
+CLUSTER = "ipyviews"
+
+#: What leaves IPython, and is meant for this one.
+LEAVING = frozenset({"exit", "quit", "exit()", "quit()"})
 
 
 class AutoPx:
@@ -39,6 +46,8 @@ class AutoPx:
         self._is_ours = is_ours
         self._suffix: str | None = None
         self._paused = False
+        #: Lines that the latest cell has more than its user typed [count].
+        self.added = 0
 
     def toggle(self, suffix: str) -> str:
         """Switch the rewriting for `suffix` on or off and say which.
@@ -71,11 +80,32 @@ class AutoPx:
 
     def __call__(self, lines: list[str]) -> list[str]:
         """Rewrite the lines of one cell."""
-        if self._paused or not "".join(lines).strip():
+        self.added = 0
+        if self._paused or self._is_hidden():
             return lines
-        first = lines[0].strip()
-        if first == LOCAL:
-            return lines[1:]
-        if first.startswith("%") and self._is_ours(first.split()[0].lstrip("%")):
+        code = (at for at, line in enumerate(lines) if not _is_idle(line))
+        first = next(code, None)
+        if first is None or self._stays(lines[first].strip()):
             return lines
+        if lines[first].strip() == LOCAL:
+            return [*lines[:first], *lines[first + 1 :]]
+        self.added = 1
         return [f"%%px{self._suffix}\n", *lines]
+
+    def _stays(self, line: str) -> bool:
+        """Whether a cell that begins so is not meant for the engines."""
+        if line in LEAVING:
+            return True
+        name = line.split(maxsplit=1)[0].lstrip("%")
+        return line.startswith("%") and (name == CLUSTER or self._is_ours(name))
+
+    def _is_hidden(self) -> bool:
+        """Whether a front end runs this cell for itself: to list variables, to complete."""
+        kernel = getattr(self._shell, "kernel", None)
+        asked = {} if kernel is None else kernel.get_parent("shell").get("content", {})
+        return bool(asked.get("silent")) or not asked.get("store_history", True)
+
+
+def _is_idle(line: str) -> bool:
+    """Whether nothing is to be run in a line."""
+    return not line.strip() or line.lstrip().startswith("#")

@@ -30,6 +30,10 @@ class DefaultView:
         """
         return self._found() or self.start()
 
+    def known(self) -> DirectView | None:
+        """Return the view in use; None before the first use, and when its cluster is gone."""
+        return None if self.client is None else self._view
+
     @property
     def client(self) -> Client | None:
         """The client in use; None before the first use, and when its cluster is gone."""

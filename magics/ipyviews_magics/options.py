@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ class Options:
     block: bool | None = None
     #: Not where IPP_NONINTERACTIVE says that nobody watches.
     stream: bool = field(default_factory=_is_watched)
+    #: Whether equal output of several engines is shown once.
+    fold: bool = False
     #: As typed; None means the view's.
     targets: str | None = None
     verbose: bool = False
@@ -44,10 +47,41 @@ class Options:
         Raises
         ------
         UsageError
-            IPython's, when `magic` has no such option.
+            IPython's, when `magic` has no such option, or it cannot have such a value.
         """
-        said = vars(parse_argstring(magic, line))
-        return replace(self, **{name: value for name, value in said.items() if value is not None})
+        try:
+            said = vars(parse_argstring(magic, _joined(line)))
+        except (UsageError, ValueError) as error:
+            # The parser that IPython gave the magic knows its name.
+            name = magic.parser.prog  # type: ignore[attr-defined]
+            raise UsageError(f"{error}; %{name}? lists the options.") from None
+        read = replace(self, **{name: value for name, value in said.items() if value is not None})
+        signal_number(read.signal_on_interrupt)
+        if read.out is not None and not read.out.isidentifier():
+            raise UsageError(f"-o takes the name of a variable, not {read.out!r}.")
+        return read
+
+    def rows(self) -> list[str]:
+        """Return the defaults as a person would type them, each with what it means."""
+        rows = []
+        for option in RUNNING:
+            name, meaning = option.args[-1], option.kwds["help"]
+            value = getattr(self, option.kwds.get("dest", name.lstrip("-").replace("-", "_")))
+            if option.kwds.get("action") != "store_const":
+                rows.append(f"{f'{name} {_short(value)}':<30} {meaning}")
+            elif value == option.kwds["const"]:
+                rows.append(f"{name:<30} {meaning}")
+        return rows
+
+
+def _joined(line: str) -> str:
+    """Let targets be typed with blanks, ``[0, 2]``, and begin with a minus, ``-2:``."""
+    line = re.sub(r"[\[(][^\])]*[\])]", lambda found: "".join(found[0].split()), line)
+    return re.sub(r"(?<!\S)(?:-t|--targets)\s+(?=-\d)", "--targets=", line)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def signal_number(name: str) -> int | None:
@@ -90,6 +124,12 @@ def _flag(*names: str, dest: str, value: object = True, says: str) -> argument:
     return argument(*names, dest=dest, action="store_const", const=value, help=says)
 
 
+#: Of all three.
+FOLD = (
+    _flag("--fold", dest="fold", says="show equal output of several engines once"),
+    _flag("--no-fold", dest="fold", value=False, says="show the output of each engine"),
+)
+
 #: Of ``%%px`` and ``%pxconfig``.
 RUNNING = (
     _flag("-b", "--block", dest="block", says="wait for the engines"),
@@ -97,8 +137,9 @@ RUNNING = (
     argument("-t", "--targets", help="engines to use: all, 0, [0,2], 1:3"),
     _flag("--stream", dest="stream", says="show output as it comes"),
     _flag("--no-stream", dest="stream", value=False, says="show output at the end, in groups"),
+    *FOLD,
     _flag("--verbose", dest="verbose", says="say on which engines the code runs"),
-    _flag("--no-verbose", dest="verbose", value=False, says="do not say it"),
+    _flag("--no-verbose", dest="verbose", value=False, says="do not say on which engines"),
     argument(
         "--progress-after",
         type=float,
@@ -108,8 +149,7 @@ RUNNING = (
     argument(
         "--signal-on-interrupt",
         metavar="SIGNAL",
-        help="what an interrupt here sends to the engines: SIGINT stops this cell only; "
-        "none lets it run on",
+        help="what an interrupt sends; SIGINT stops this cell only, none lets it run on",
     ),
 )
 

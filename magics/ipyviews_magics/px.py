@@ -6,7 +6,6 @@ submitted it for as long as any comes. A blocking cell then waits, and raises wh
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,28 +15,37 @@ from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
 
 from ipyviews import errors
+from ipyviews.client import places
+from ipyviews.client.display import current_sink
 from ipyviews.client.views import LoadBalancedView
-from ipyviews_magics.options import LOCAL, OUTPUT, RUNNING, Options, signal_number, with_options
+from ipyviews_magics.bars import Beside, wait_with_bar
+from ipyviews_magics.local import place_of_call, run_here
+from ipyviews_magics.options import (
+    FOLD,
+    LOCAL,
+    OUTPUT,
+    RUNNING,
+    Options,
+    signal_number,
+    with_options,
+)
+from ipyviews_magics.pages import show_pages
+from ipyviews_magics.stopping import heard, held, leave, stop
 from ipyviews_magics.targets import parse_targets
-from ipyviews_magics.waiting import name_engines, quiet, show_live, tasks_of, wait_with_bar
+from ipyviews_magics.waiting import show_live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from ipyviews.client.places import Place
     from ipyviews.client.results import AsyncResult
     from ipyviews.client.views import DirectView, View
     from ipyviews_magics.autopx import AutoPx
     from ipyviews_magics.targets import Targets
 
     AnyView = DirectView | LoadBalancedView
-
-#: After this time the user is told what goes on despite the interrupt [s].
-HINT_S = 1.0
-
-#: How long an interrupted cell is waited for [s].
-STOPPING_S = 10.0
 
 
 class PxMagics:
@@ -53,6 +61,8 @@ class PxMagics:
         Gives the view, at each use; the first use may start a cluster.
     autopx
         The rewriter of cells, shared by all sets of the shell.
+    known
+        Gives the view if that starts nothing; `view` does so if None.
     """
 
     def __init__(
@@ -61,6 +71,7 @@ class PxMagics:
         suffix: str,
         view: Callable[[], AnyView],
         autopx: AutoPx,
+        known: Callable[[], AnyView | None] | None = None,
     ) -> None:
         self.shell = shell
         self.suffix = suffix
@@ -69,6 +80,7 @@ class PxMagics:
         #: What ``%pxresult`` shows.
         self.last_result: AsyncResult | None = None
         self._find_view = view
+        self._known_view = known or view
         self._autopx = autopx
 
     def follow(self, view: View) -> None:
@@ -92,10 +104,14 @@ class PxMagics:
             ("line", f"pxconfig{self.suffix}", self.pxconfig),
         ]
 
+    def older_names(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        """List what is registered only where nobody has the name: ipyparallel had it once."""
+        return [] if self.suffix else [("line", "result", self.pxresult)]
+
     @no_var_expand
     def px_line(self, line: str) -> AsyncResult | None:
         """Run the rest of the line on the engines; all of it is code."""
-        return self._run(line, self.options)
+        return self._run(line, self.options, place_of_call(self.shell))
 
     @with_options("%px", *RUNNING, *OUTPUT, LOCAL)
     def px_cell(self, line: str, cell: str) -> AsyncResult | None:
@@ -103,9 +119,10 @@ class PxMagics:
 
         A blocking cell returns nothing and raises what failed; the others return an AsyncResult.
         """
-        return self._run(cell, self.options.read(self.px_cell, line))
+        origin = place_of_call(self.shell, above=1 - self._autopx.added)
+        return self._run(cell, self.options.read(self.px_cell, line), origin)
 
-    @with_options("pxresult", *OUTPUT)
+    @with_options("pxresult", *FOLD, *OUTPUT)
     def pxresult(self, line: str) -> None:
         """Wait for the latest cell of these magics and show its output, grouped."""
         options = self.options.read(self.pxresult, line)
@@ -117,19 +134,33 @@ class PxMagics:
         if options.out:
             self.shell.user_ns[options.out] = self.last_result
         else:
-            self._finish(self.last_result, options.group_outputs)
+            self._finish(self.last_result, options)
 
     @with_options("pxconfig", *RUNNING)
     def pxconfig(self, line: str) -> None:
-        """Set the defaults for the cells that follow."""
+        """Set the defaults for the cells that follow; without options, tell what they are."""
+        if not line.strip():
+            self._tell_options()
+            return
         options = self.options.read(self.pxconfig, line)
-        signal_number(options.signal_on_interrupt)
         if options.targets is not None:
             view = self._view()
             view.targets = self._targets(view, options.targets)
-        if options.block is not None:
-            self._view().block = options.block
-        self.options = replace(options, targets=None, block=None)
+        known = self._known_view()
+        if options.block is not None and known is not None:
+            known.block = options.block
+            options = replace(options, block=None)
+        self.options = replace(options, targets=None)
+
+    def _tell_options(self) -> None:
+        view, options = self._known_view(), self.options
+        targets: Targets | None = "all"
+        if view is not None:
+            targets = view.targets
+            options = replace(options, block=self._waits(view, options))
+        print(f"%px{self.suffix} runs with these options; %pxconfig{self.suffix} changes them:")
+        for row in replace(options, targets=_describe(targets).replace(" ", "")).rows():
+            print(f"  {row}")
 
     def autopx(self, _line: str = "") -> None:
         """Switch on or off that every cell is run on the engines; ``%%local`` escapes for one."""
@@ -140,33 +171,60 @@ class PxMagics:
             )
         print(self._autopx.toggle(self.suffix))
 
+    def view_in_use(self) -> AnyView | None:
+        """Return the view, unless a cluster would have to be found or started for it."""
+        return self._known_view()
+
+    def _waits(self, view: AnyView, options: Options) -> bool:
+        return bool(view.block if options.block is None else options.block)
+
     def _view(self) -> AnyView:
         with as_usage_error():
             return self._find_view()
 
     # -- running a cell -----------------------------------------------------------------------
 
-    def _run(self, cell: str, options: Options) -> AsyncResult | None:
+    @heard()
+    def _run(self, cell: str, options: Options, origin: Place | None) -> AsyncResult | None:
         stop_signal = signal_number(options.signal_on_interrupt)
         view = self._view()
-        waits = view.block if options.block is None else options.block
+        waits = self._waits(view, options)
         streams = options.stream and not (options.local and waits)
+        sink = Beside()
+        result = failed_here = None
+        try:
+            with held():
+                result = self._send(view, cell, options, waits=waits)
+                if origin is not None:
+                    places.put(result.msg_ids, origin)
+                if streams:
+                    show_live(result, sink, fold=options.fold, and_errors=not waits)
+            if options.local:
+                with self._autopx.paused():
+                    failed_here = run_here(self.shell, cell)
+            if waits:
+                wait_with_bar(result, options.progress_after, sink)
+        except KeyboardInterrupt as interrupt:
+            if result is None:
+                raise
+            if not waits or stop_signal is None:
+                raise leave(result, interrupt) from None
+            raise stop(view, result, stop_signal, interrupt) from None
+        if waits:
+            self._finish(result, None if streams else options)
+        if failed_here is not None:
+            raise errors.AlreadyDisplayedError(failed_here)
+        return None if waits else result
+
+    def _send(self, view: AnyView, cell: str, options: Options, *, waits: bool) -> AsyncResult:
+        """Submit, and keep the result."""
         result = self._submit(view, cell, options, waits=waits)
         # What was printed here so far comes before what engines write.
         sys.stdout.flush()
         self.last_result = result
         if options.out:
             self.shell.user_ns[options.out] = result
-        if streams:
-            show_live(result, and_errors=not waits)
-        if options.local:
-            with self._autopx.paused():
-                self.shell.run_cell(cell)
-        if not waits:
-            return result
-        self._wait(view, result, options, stop_signal, streams=streams)
-        self._finish(result, None if streams else options.group_outputs)
-        return None
+        return result
 
     def _submit(self, view: AnyView, cell: str, options: Options, *, waits: bool) -> AsyncResult:
         targets = view.targets
@@ -174,77 +232,33 @@ class PxMagics:
             targets = self._targets(view, options.targets)
         if options.verbose:
             kind = "Parallel" if waits else "Async parallel"
-            print(f"{kind} execution on engine(s): {_describe(targets)}")
+            which = "any of " if isinstance(view, LoadBalancedView) else ""
+            print(f"{kind} execution on {which}engine(s): {_describe(targets)}")
         with view.temp_flags(targets=targets), as_usage_error():
-            return view.execute(cell, silent=False, block=False)
+            result = view.execute(cell, silent=False, block=False)
+        result._fname = f"%px{self.suffix}"  # noqa: SLF001 - what ran, for people
+        return result
 
     def _targets(self, view: AnyView, text: str) -> Targets:
         with as_usage_error():
             return parse_targets(text, view.client.ids)
 
-    def _finish(self, result: AsyncResult, group_outputs: str | None) -> None:
+    @heard()
+    def _finish(self, result: AsyncResult, options: Options | None) -> None:
         """Show what was not shown yet, also of a failed cell, and raise what failed."""
-        result.wait()
-        if group_outputs is not None:
-            sys.stdout.flush()
-            result.display_outputs(group_outputs)
-        result.get()
-
-    def _wait(
-        self,
-        view: AnyView,
-        result: AsyncResult,
-        options: Options,
-        stop_signal: int | None,
-        *,
-        streams: bool,
-    ) -> None:
         try:
-            wait_with_bar(result, options.progress_after, streams=streams)
+            result.wait()
         except KeyboardInterrupt as interrupt:
-            if stop_signal is None:
-                raise
-            raise self._stopped(view, result, stop_signal, interrupt) from None
-
-    def _stopped(
-        self, view: AnyView, result: AsyncResult, stop_signal: int, interrupt: KeyboardInterrupt
-    ) -> KeyboardInterrupt:
-        """Stop the cell on its engines; they answer with errors, which are not shown."""
-        running = _still_running(result)
-        if running and stop_signal != signal.SIGINT:
-            view.client.send_signal(stop_signal, running)
-        else:
-            result.cancel()
-        where = f"on {name_engines(running)}" if running else "before it ran"
-        try:
-            if not result.wait(HINT_S):
-                going = name_engines(_still_running(result))
-                sys.stderr.write(f"{going}: not stopped yet; interrupt again to restart\n")
-                sys.stderr.flush()
-            if result.wait(STOPPING_S - HINT_S):
-                return quiet(interrupt, f"stopped {where}")
-        except KeyboardInterrupt:
-            return quiet(interrupt, _restart(view, result))
-        left = _still_running(result)
-        return quiet(
-            interrupt,
-            f"{name_engines(left)} did not stop within {STOPPING_S:g} s; "
-            f"%ipyviews restart {','.join(map(str, left))} ends what runs there",
-        )
-
-
-def _still_running(result: AsyncResult) -> list[int]:
-    waiting = [task.engine_id for task in tasks_of(result) if task.status is None]
-    return [engine for engine in waiting if engine is not None]
-
-
-def _restart(view: AnyView, result: AsyncResult) -> str:
-    """Restart the engines on which a cell runs that no interrupt stops; say so."""
-    left = _still_running(result)
-    if left:
-        view.client.restart(left, now=True)
-        return f"restarted {name_engines(left)}, without the variables that were there"
-    return "stopped"
+            raise leave(result, interrupt) from None
+        if options is not None:
+            sys.stdout.flush()
+            # Which engine a scheduler chose is told also of one.
+            is_balanced = isinstance(self._known_view(), LoadBalancedView)
+            result.display_outputs(
+                options.group_outputs, labelled=is_balanced or None, fold=options.fold
+            )
+        show_pages(result, current_sink())
+        result.get()
 
 
 @contextmanager
@@ -260,4 +274,4 @@ def _describe(targets: Targets | None) -> str:
     if isinstance(targets, list) and len(targets) > 10:
         shown = [*map(str, targets[:4]), "...", *map(str, targets[-4:])]
         return f"[{', '.join(shown)}]"
-    return "any" if targets is None else str(targets)
+    return "all" if targets is None else str(targets)

@@ -27,7 +27,12 @@ class Registry:
         self._shell = shell
         self._autopx = AutoPx(shell, self.is_ours)
 
-    def register(self, suffix: str, view: Callable[[], AnyView]) -> PxMagics:
+    def register(
+        self,
+        suffix: str,
+        view: Callable[[], AnyView],
+        known: Callable[[], AnyView | None] | None = None,
+    ) -> PxMagics:
         """Bind ``%px<suffix>`` and its relatives to a view; the last one to bind a suffix has it.
 
         Parameters
@@ -36,6 +41,8 @@ class Registry:
             What follows ``px`` in the names.
         view
             Called at each use.
+        known
+            Gives the view if that starts nothing; `view` does so if None.
 
         Returns
         -------
@@ -51,10 +58,11 @@ class Registry:
             raise UsageError(
                 f"{suffix!r} cannot end the name of a magic; use letters, digits and _."
             )
-        magics = PxMagics(self._shell, suffix, view, self._autopx)
+        magics = PxMagics(self._shell, suffix, view, self._autopx, known)
         for kind, name, _ in magics.names():
             self._check_free(kind, name, suffix)
-        for kind, name, function in magics.names():
+        older = [entry for entry in magics.older_names() if self._is_free(*entry[:2], suffix)]
+        for kind, name, function in magics.names() + older:
             self._shell.magics_manager.register_function(function, kind, name)
         return magics
 
@@ -69,9 +77,12 @@ class Registry:
     def _find(self, kind: str, name: str) -> Any:
         return self._shell.magics_manager.magics[kind].get(name)
 
-    def _check_free(self, kind: str, name: str, suffix: str) -> None:
+    def _is_free(self, kind: str, name: str, suffix: str) -> bool:
         owner = self._owner(kind, name)
-        if self._find(kind, name) is None or (owner is not None and owner.suffix == suffix):
+        return self._find(kind, name) is None or (owner is not None and owner.suffix == suffix)
+
+    def _check_free(self, kind: str, name: str, suffix: str) -> None:
+        if self._is_free(kind, name, suffix):
             return
         raise UsageError(
             f"the suffix {suffix!r} would hide the magic %{name}; "

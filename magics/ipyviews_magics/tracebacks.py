@@ -8,30 +8,56 @@ our code waits, the user sees his own frames.
 from __future__ import annotations
 
 import sysconfig
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import IPython
 
 import ipyviews
-from ipyviews.errors import CompositeError, IPyViewsError
+from ipyviews import folding
+from ipyviews.errors import IPyViewsError, RemoteError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from IPython.core.interactiveshell import InteractiveShell
 
 #: Where our code is, and what it calls to wait.
 _OURS = (str(Path(ipyviews.__file__).parent), str(Path(__file__).parent))
 _LIBRARY = sysconfig.get_path("stdlib")
+_IPYTHON = str(Path(IPython.__file__).parent)
+
+
+#: Whether somebody else tells of an interrupt.
+_unshown: ContextVar[bool] = ContextVar("_unshown", default=False)
+
+
+@contextmanager
+def interrupts_unshown() -> Iterator[None]:
+    """Leave it to the caller to tell of an interrupt of what runs in the block."""
+    before = _unshown.set(True)
+    try:
+        yield
+    finally:
+        _unshown.reset(before)
 
 
 class StandIn(Exception):
-    """What IPython shows for a `CompositeError`."""
+    """What IPython shows for an error, and keeps as `sys.last_value`: all else is the error's."""
 
-    def __init__(self, error: CompositeError) -> None:
+    def __init__(self, error: BaseException, lines: list[str]) -> None:
         super().__init__(str(error))
-        self._error = error
+        self.error = error
+        self._lines = lines
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.error, name)
 
     def _render_traceback_(self) -> list[str]:
-        return self._error.render_traceback()
+        return self._lines
 
 
 def show_folded(shell: InteractiveShell) -> None:
@@ -50,8 +76,26 @@ def _show(
     trace: TracebackType | None,
     tb_offset: int | None = None,
 ) -> None:
-    shown = StandIn(error) if isinstance(error, CompositeError) else error
-    shell.showtraceback((kind, shown, _without_ours(trace)), tb_offset=tb_offset)
+    if isinstance(error, KeyboardInterrupt) and _unshown.get():
+        return
+    trace = _without_ours(trace)
+    shown: BaseException = error
+    if isinstance(error, RemoteError):
+        lines = error.render_traceback()
+        # Engines colour with their own setting, for they know nothing of this one.
+        is_plain = shell.colors.lower() == "nocolor"
+        shown = StandIn(error, list(map(folding.plain, lines)) if is_plain else lines)
+    elif _is_magic(trace) and not hasattr(error, "_render_traceback_"):
+        lines = shell.InteractiveTB.get_exception_only(kind, error)
+        shown = StandIn(error, [line.rstrip() for line in lines])
+    shell.showtraceback((kind, shown, trace), tb_offset=tb_offset)
+
+
+def _is_magic(trace: TracebackType | None) -> bool:
+    """Whether what is left ends in IPython: the user's line is one that it wrote for a magic."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_IPYTHON)
 
 
 def _without_ours(trace: TracebackType | None) -> TracebackType | None:

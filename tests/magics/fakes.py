@@ -16,6 +16,8 @@ from ipyviews.client.tasks import Task
 
 class FakeConnection:
     failure = None
+    #: Output is shown at once.
+    later = None
 
     def __init__(self):
         self.ledger = Ledger()
@@ -61,6 +63,8 @@ class FakeView(HasTraits):
         self.tasks = []
         self._answer = answer or (lambda view, tasks: [view.end(task) for task in tasks])
         self._numbers = itertools.count()
+        #: Engines that begin a cell at once.
+        self.idle = [engine for engine in ids if engine is not None]
 
     @contextmanager
     def temp_flags(self, targets):
@@ -79,8 +83,14 @@ class FakeView(HasTraits):
         self.client.connection.ledger.enter(self.tasks)
         children = self.tasks[0] if isinstance(ids, int) else self.tasks
         result = AsyncResult(self.client, children, "%px", targets=targets)
+        for task in self.tasks:
+            if task.engine in self.idle:
+                self.begin(task)
         self._answer(self, self.tasks)
         return result
+
+    def begin(self, task):
+        self.write(task, "execute_input", code=self.calls[-1].code, execution_count=1)
 
     def write(self, task, msg_type, **content):
         message = SimpleNamespace(
@@ -96,7 +106,13 @@ class FakeView(HasTraits):
         self.client.connection.ledger.leave([task])
         task.finish(message, {"status": "ok", "execution_count": 1, **content})
 
-    def fail(self, task, ename="ZeroDivisionError", evalue="division by zero"):
-        error = {"ename": ename, "evalue": evalue, "traceback": [f"{ename}: {evalue}"]}
+    def drop(self, task):
+        """End it as the controller does when it was cancelled."""
+        message = SimpleNamespace(ours={"verdict": "cancelled"}, buffers=[])
+        self.client.connection.ledger.leave([task])
+        task.finish(message, {"status": "error", "ename": "TaskAborted", "evalue": "cancelled"})
+
+    def fail(self, task, ename="ZeroDivisionError", evalue="division by zero", **more):
+        error = {"ename": ename, "evalue": evalue, "traceback": [f"{ename}: {evalue}"], **more}
         self.write(task, "error", **error)
         self.end(task, status="error", **error)

@@ -59,6 +59,14 @@ class Notebook:
         assert reply["status"] == "ok", reply
         return reply
 
+    def messages_of(self, cell, *kinds):
+        """Return the contents of what came under a cell."""
+        return [
+            message["content"]
+            for _, message in self.messages
+            if message["parent_header"].get("msg_id") == cell and message["msg_type"] in kinds
+        ]
+
     def lines(self, cell):
         """Return (delay [s], number) of each printed line under a cell, in order."""
         found = []
@@ -111,6 +119,44 @@ async def test_lines_of_a_cell_that_does_not_block_stay_under_it_after_later_cel
         if "line " in message["content"].get("text", "")
     }
     assert parents == {cell}
+
+
+THREAD = """\
+import threading, time
+from IPython.display import display
+def write():
+    for i in range(3):
+        print("line", i, time.time())
+        time.sleep(0.5)
+    display("from a thread")
+go = threading.Thread(target=write)
+go.start()
+"""
+
+
+async def test_what_a_thread_writes_after_its_cell_has_ended_is_shown_under_the_cell(notebook):
+    cell = notebook.start(f"%%px -t 0\n{THREAD}")
+    await notebook.finish(cell)
+    assert len(notebook.lines(cell)) < 3
+    later = notebook.start("import time; time.sleep(1)")
+    await notebook.finish(later)
+    if not notebook.messages_of(cell, "display_data"):
+        await notebook.listen(lambda message: "from a thread" in str(message["content"]))
+    assert [number for _, number in notebook.lines(cell)] == [0, 1, 2]
+    assert notebook.messages_of(later, "stream", "display_data") == []
+    assert "from a thread" in str(notebook.messages_of(cell, "display_data"))
+
+
+async def test_equal_output_is_shown_once_under_a_cell_that_asks_for_it(notebook):
+    # However slow an engine is.
+    await notebook.run("from ipyviews.client import alike; alike.HOLD_S = 60")
+    cell = notebook.start("%%px --fold\nprint('same')\n'value'\n")
+    await notebook.finish(cell)
+    _connected, *shown = notebook.messages_of(cell, "stream", "display_data")
+    assert [content.get("text") or content["data"]["text/plain"] for content in shown] == [
+        "[stdout:0-3] \nsame\n",
+        "Out[0-3]: 'value'",
+    ]
 
 
 async def test_an_interrupt_stops_the_engines_and_is_shown_once(notebook):

@@ -119,7 +119,7 @@ def test_an_error_is_shown_once_after_the_output(cluster4):
     text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
     assert error.ename == "CompositeError"
     assert text.startswith("[0-3:execute]: (on 4 of 4 engines)\n")
-    assert "----> 2 1/0\n" in text
+    assert "----> 3 1/0\n" in text
     assert text.count("ZeroDivisionError: division by zero") == 1
     assert "px.py" not in text
     assert cell.outputs[-1] is error

@@ -22,6 +22,11 @@ def magic(line):
         ("-t 1:3", {"targets": "1:3"}),
         ("--targets all", {"targets": "all"}),
         ("-t -1", {"targets": "-1"}),
+        ("-t -2: -b", {"targets": "-2:", "block": True}),
+        ("--targets [0, 2] -b", {"targets": "[0,2]", "block": True}),
+        ("-t ( 0, 2 )", {"targets": "(0,2)"}),
+        ("--fold", {"fold": True}),
+        ("--fold --no-fold", {}),
         ("--verbose", {"verbose": True}),
         ("--progress-after -1", {"progress_after": -1.0}),
         ("--progress-after 0.5", {"progress_after": 0.5}),
@@ -50,10 +55,34 @@ def test_what_is_not_said_stays():
     assert defaults.read(magic, "-b") == Options(verbose=True, progress_after=7.0, block=True)
 
 
-@pytest.mark.parametrize("line", ["--nosuch", "--group-outputs colour", "--progress-after soon"])
-def test_other_options_are_a_usage_error(line):
+@pytest.mark.parametrize(
+    "line",
+    ["--nosuch", "--group-outputs colour", "--progress-after soon", "-t", "-t '0", "stray"],
+)
+def test_other_options_are_a_usage_error_that_says_where_they_are_listed(line):
+    with pytest.raises(UsageError, match=r"; %%px\? lists the options\.$"):
+        Options().read(magic, line)
+
+
+@pytest.mark.parametrize("line", ["--signal-on-interrupt SIGNO", "-o 1st", "-o a.b"])
+def test_impossible_values_are_a_usage_error(line):
     with pytest.raises(UsageError):
         Options().read(magic, line)
+
+
+def test_every_default_is_told_as_it_would_be_typed():
+    options = Options(block=False, targets="[0,2]", fold=True, progress_after=0.5)
+    typed = [row.split("   ")[0] for row in options.rows()]
+    assert typed == [
+        "--noblock",
+        "--targets [0,2]",
+        "--stream",
+        "--fold",
+        "--no-verbose",
+        "--progress-after 0.5",
+        "--signal-on-interrupt SIGINT",
+    ]
+    assert Options().read(magic, " ".join(typed)) == options
 
 
 def test_the_help_lists_each_option_once():

@@ -1,16 +1,10 @@
-import contextlib
-import signal
-import threading
-
 import pytest
 from IPython.core.error import UsageError as ShellUsageError
 
 from ipyviews.client.results import AsyncResult
 from ipyviews.errors import CompositeError, RemoteError, UsageError
-from ipyviews_magics import px
 from ipyviews_magics.registry import activate, registry_of
 from tests.magics.fakes import FakeView
-from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -173,6 +167,7 @@ def test_verbose_names_the_engines(shell, cell, capsys):
     cell("--verbose -t 1", "a")
     cell("--verbose -a", "a")
     cell("--verbose -t all", "a")
+    cell("--no-verbose", "a")
     assert capsys.readouterr().out.splitlines() == [
         "Parallel execution on engine(s): 1",
         "Async parallel execution on engine(s): [0, 1, 2, 3, ..., 8, 9, 10, 11]",
@@ -225,101 +220,65 @@ def test_pxconfig_sets_the_defaults(shell, cell, capsys):
     assert capsys.readouterr().out == "Async parallel execution on engine(s): [1, 2]\n"
 
 
+def test_pxconfig_without_options_starts_nothing(shell, capsys):
+    shell.run_line_magic("load_ext", "ipyviews_magics")
+    shell.run_line_magic("pxconfig", "")
+    shell.run_line_magic("pxconfig", "--noblock --verbose")
+    capsys.readouterr()
+    shell.run_line_magic("pxconfig", "")
+    rows = [line.split("  ")[1] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows[:2] == ["--noblock", "--targets all"]
+    assert "--verbose" in rows
+
+
+def test_what_pxconfig_tells_can_be_typed(shell, capsys):
+    view = FakeView(ids=range(4))
+    activate(view)
+    shell.run_line_magic("pxconfig", "-a -t [0,2] --no-stream --fold --progress-after 0.5")
+    shell.run_line_magic("pxconfig", "")
+    told = capsys.readouterr().out.splitlines()[1:]
+    activate(other := FakeView(ids=range(4)))
+    for line in told:
+        shell.run_line_magic("pxconfig", line.strip().split("   ")[0])
+    shell.run_line_magic("pxconfig", "")
+    assert capsys.readouterr().out.splitlines()[1:] == told
+    assert other.targets == [0, 2]
+
+
+def test_result_is_an_older_name_of_pxresult_without_a_suffix(shell, cell, capsys):
+    activate(FakeView(answer=prints("one\n", "two\n")))
+    activate(FakeView(), "_even")
+    cell("-a --no-stream", "print()")
+    shell.run_line_magic("result", "")
+    assert capsys.readouterr().out == "[stdout:0] \none\n[stdout:1] \ntwo\n"
+    assert shell.find_line_magic("result_even") is None
+
+
+def test_an_older_name_is_left_to_who_has_it(shell):
+    shell.register_magic_function(lambda line: "mine", "line", "result")
+    activate(FakeView())
+    assert shell.run_line_magic("result", "") == "mine"
+
+
+@pytest.mark.parametrize("line", ["--fold", "--no-stream --fold"])
+def test_equal_output_can_be_shown_once(shell, cell, capsys, line):
+    activate(view := FakeView(answer=prints("same\n", "same\n")))
+    view.client.connection.later = lambda delay_s, action: None
+    cell(line, "print()")
+    assert capsys.readouterr().out == "[stdout:0-1] \nsame\n"
+
+
+def test_a_name_that_is_none_is_refused_before_anything_runs(shell, cell):
+    activate(view := FakeView())
+    with pytest.raises(ShellUsageError, match="-o takes the name of a variable"):
+        cell("-o my-result", "a")
+    assert view.calls == []
+
+
 def test_pxconfig_refuses_an_unknown_signal(shell):
     activate(FakeView())
     with pytest.raises(ShellUsageError, match="There is no signal 'SIGNO'"):
         shell.run_line_magic("pxconfig", "--signal-on-interrupt SIGNO")
-
-
-def interrupted(cell, line, view, answer):
-    """Run a cell, interrupt it once it waits, and let `answer` end the tasks."""
-
-    def press():
-        wait_until(lambda: view.tasks, what="the cell runs")
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        answer()
-
-    thread = threading.Thread(target=press)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt) as caught:
-            cell(line, "while True: pass")
-    finally:
-        # When the cell ended by itself, the key is pressed after it.
-        with contextlib.suppress(KeyboardInterrupt):
-            thread.join()
-    return caught.value
-
-
-def test_an_interrupt_stops_this_cell_only_and_is_shown_in_one_line(shell, cell, capsys):
-    view = FakeView(answer=lambda view, tasks: None)
-    activate(view)
-    asked = view.client.connection.asked
-
-    def answer():
-        wait_until(lambda: asked, what="the tasks are cancelled")
-        for task in view.tasks:
-            view.fail(task, "KeyboardInterrupt", "")
-
-    interrupt = interrupted(cell, "", view, answer)
-    assert asked == [("cancel", {"tasks": [task.id for task in view.tasks]})]
-    assert interrupt._render_traceback_() == ["KeyboardInterrupt: stopped on engines 0, 1"]
-    assert capsys.readouterr().err == ""
-
-
-def test_an_interrupt_of_a_cell_that_no_engine_has_yet_drops_it(shell, cell):
-    view = FakeView(ids=[None], answer=lambda view, tasks: None)
-    activate(view)
-    asked = view.client.connection.asked
-
-    def answer():
-        wait_until(lambda: asked, what="the task is cancelled")
-        view.fail(view.tasks[0], "TaskAborted", "")
-
-    interrupt = interrupted(cell, "", view, answer)
-    assert interrupt._render_traceback_() == ["KeyboardInterrupt: stopped before it ran"]
-
-
-def test_a_second_interrupt_restarts_what_did_not_stop(shell, cell, capsys):
-    view = FakeView(answer=lambda view, tasks: None)
-    activate(view)
-
-    def answer():
-        wait_until(lambda: view.client.connection.asked, what="the tasks are cancelled")
-        view.fail(view.tasks[0], "KeyboardInterrupt", "")
-        wait_until(lambda: "again" in capsys.readouterr().err, what="the user is told")
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    interrupt = interrupted(cell, "", view, answer)
-    assert view.client.restarted == [([1], True)]
-    assert str(interrupt) == "restarted engine 1, without the variables that were there"
-
-
-def test_what_no_interrupt_stops_is_not_waited_for_for_ever(shell, cell, monkeypatch):
-    monkeypatch.setattr(px, "HINT_S", 0.01)
-    monkeypatch.setattr(px, "STOPPING_S", 0.02)
-    activate(view := FakeView(answer=lambda view, tasks: None))
-    interrupt = interrupted(cell, "", view, lambda: None)
-    assert "%ipyviews restart 0,1 ends" in str(interrupt)
-
-
-def test_an_interrupt_can_send_another_signal(shell, cell):
-    view = FakeView(answer=lambda view, tasks: view.end(tasks[0]))
-    activate(view)
-
-    def answer():
-        wait_until(lambda: view.client.signals, what="the signal is sent")
-        view.end(view.tasks[1])
-
-    interrupted(cell, "--signal-on-interrupt SIGTERM", view, answer)
-    assert view.client.signals == [(signal.SIGTERM, [1])]
-
-
-def test_an_interrupt_can_leave_the_engines_alone(shell, cell):
-    view = FakeView(answer=lambda view, tasks: None)
-    activate(view)
-    interrupted(cell, "--signal-on-interrupt none", view, lambda: None)
-    assert view.client.connection.asked == []
 
 
 def test_autopx_sends_plain_cells_until_it_is_off(shell, capsys):
