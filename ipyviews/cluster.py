@@ -80,8 +80,7 @@ class Cluster(EngineVerbs):
     profile, profile_dir
         A name, or a folder that is called after it, by which ``Client(profile=…)`` finds it too.
     cluster_file
-        Where `write_cluster_file` writes, at the start too; None or "" for nowhere: the
-        controller keeps the connection file in its own folder.
+        Where `write_cluster_file` writes, at the start too; None or "" for nowhere.
     scheme
         How an engine is chosen for a load-balanced call: ``leastload``, ``lru``, ``plainrandom``,
         ``twobin``, ``weighted`` or ``pure``; None for the first.
@@ -93,6 +92,8 @@ class Cluster(EngineVerbs):
         later and sent again.
     history_file
         Where records of tasks are written too, an SQLite file; None for memory only.
+    shared_memory
+        Whether large arrays go by shared memory; None for yes unless ``IPYVIEWS_SHARED_MEMORY=0``.
     others
         ``delay, send_engines_connection_env, controller_location, load_profile, log_level`` are
         accepted and change nothing; ``engines``, ``controller`` and their launcher classes may be
@@ -132,6 +133,7 @@ class Cluster(EngineVerbs):
         hwm: int | None = None,
         keep_results: bool = False,
         history_file: str | os.PathLike[str] | None = None,
+        shared_memory: bool | None = None,
         **others: Any,
     ) -> None:
         super().__init__()
@@ -161,6 +163,7 @@ class Cluster(EngineVerbs):
             "prefetch": options.check_prefetch(prefetch if hwm is None else hwm),
             "keep_results": bool(keep_results),
             "history_file": absolute(history_file),
+            "shared_memory": options.shares_memory(shared_memory),
         }
         self._agent: AgentProcess | None = None
         self._folder: Path | None = None

@@ -20,6 +20,7 @@ SCREEN_WIDTH = 240
 PLAIN_LINES = 20
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_NO_COLOUR = "\x1b[0m"
 
 
 class Group(NamedTuple):
@@ -138,10 +139,16 @@ def _cut(group: Group, room: int) -> list[str]:
 
 
 def _narrow(line: str) -> str:
-    if len(line) <= SCREEN_WIDTH:
+    if len(plain(line)) <= SCREEN_WIDTH:
         return line
-    end = "\x1b[0m" if "\x1b" in line else ""
-    return f"{line[:SCREEN_WIDTH]}…{end}"
+    end, hidden = SCREEN_WIDTH, 0
+    # Colours take no room.
+    for colour in _COLOURS.finditer(line):
+        if colour.start() - hidden > SCREEN_WIDTH:
+            break
+        hidden += len(colour[0])
+        end = SCREEN_WIDTH + hidden
+    return f"{line[:end]}…{_NO_COLOUR if hidden else ''}"
 
 
 def _one_line(text: str) -> str:

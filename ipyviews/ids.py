@@ -68,6 +68,17 @@ def task_id(request: str, index: int) -> TaskId:
     return TaskId(f"{request}.{index}")
 
 
+def client_of(task: str) -> ClientId:
+    """Name the client whose request a task belongs to.
+
+    Examples
+    --------
+    >>> client_of("c1-4.0")
+    'c1'
+    """
+    return ClientId(task.rpartition("-")[0])
+
+
 def routing_id(engine: int, incarnation: int) -> bytes:
     """Name one life of an engine on the controller's ROUTER sockets; never used twice."""
     return f"e{engine}.{incarnation}".encode()

@@ -38,6 +38,8 @@ class Address:
     profile: str = "default"
     #: How the controller chooses engines.
     scheme: str = "leastload"
+    #: How names of its segments of shared memory begin; empty where it uses none.
+    segments: str = ""
 
 
 def read_address(source: Source) -> Address:
@@ -127,6 +129,7 @@ def _address(content: Mapping[str, Any], origin: str) -> Address:
         origin=origin,
         profile=str(ours.get("profile") or "default"),
         scheme=str(ours.get("scheme") or "leastload"),
+        segments=str(ours.get("segments") or ""),
     )
 
 

@@ -56,8 +56,9 @@ def call_direct(
     payload = pack_calls(function, calls, how=how)
     for engine in targets:
         _check_can_run(session, engine, payload, name)
-    ours = {"targets": list(targets), "name": name, **_labels(label, payload)}
-    return _submit_calls(session, payload, targets, ours)
+    session.connection.make_room()
+    ours = {"name": name, **_labels(label, payload)}
+    return session.connection.call(payload, targets, ours)
 
 
 def call_balanced(
@@ -95,7 +96,8 @@ def call_balanced(
         for payload in _batches(function, calls, how, first):
             ours: dict[str, Any] = {"any": _capable(session, allowed, payload, name), "name": name}
             ours |= _labels(label, payload) | flags
-            tasks += _submit_calls(session, payload, [None] * len(payload.index), ours)
+            session.connection.make_room()
+            tasks += session.connection.call(payload, [None] * len(payload.index), ours)
     except BaseException:
         waiting = [task.id for task in tasks if not task.done]
         if waiting and session.connection.failure is None:
@@ -109,12 +111,8 @@ def run_direct(
 ) -> list[Task]:
     """Send a cell to all of `targets`."""
     check_targets(targets)
-    return session.connection.submit(
-        "execute",
-        _cell(code, silent=silent),
-        list(targets),
-        ours={"targets": list(targets), "name": "execute", **_labels(label)},
-    )
+    ours = {"targets": list(targets), "name": "execute", **_labels(label)}
+    return session.connection.execute(_cell(code, silent=silent), list(targets), ours)
 
 
 def run_balanced(
@@ -130,7 +128,7 @@ def run_balanced(
     content = _cell(code, silent=silent)
     check_any_engine(session, allowed)
     ours: dict[str, Any] = {"any": None if allowed is None else list(allowed), "name": "execute"}
-    return session.connection.submit("execute", content, [None], ours=ours | _labels(label) | flags)
+    return session.connection.execute(content, [None], ours | _labels(label) | flags)
 
 
 def _cell(code: str, *, silent: bool) -> dict[str, Any]:
@@ -146,20 +144,6 @@ def _cell(code: str, *, silent: bool) -> dict[str, Any]:
     }
 
 
-def _submit_calls(
-    session: Session, payload: Payload, engines: Sequence[int | None], ours: dict[str, Any]
-) -> list[Task]:
-    session.connection.make_room()
-    return session.connection.submit(
-        "apply",
-        {"index": payload.index},
-        engines,
-        ours=ours,
-        buffers=[payload.function, payload.arguments, *payload.buffers],
-        size_bytes=_weight(payload),
-    )
-
-
 def _batches(
     function: Callable[..., Any], calls: Iterable[Call], how: Pickling, count: int
 ) -> Iterator[Payload]:
@@ -168,12 +152,8 @@ def _batches(
     while batch := list(islice(source, count)):
         payload = pack_calls(function, batch, how=how)
         yield payload
-        fitting = MOST_BYTES * len(batch) // max(1, _weight(payload))
+        fitting = MOST_BYTES * len(batch) // max(1, payload.weight)
         count = max(1, min(MOST_CALLS, count * _GROWTH, fitting))
-
-
-def _weight(payload: Payload) -> int:
-    return len(payload.arguments) + sum(memoryview(buffer).nbytes for buffer in payload.buffers)
 
 
 def _labels(label: str | None, payload: Payload | None = None) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import os
 import secrets
 import sys
 import threading
-import time
 import weakref
 from functools import partial
 from pprint import pformat
@@ -29,7 +28,9 @@ from ipyviews.client.iothread import IOThread
 from ipyviews.client.ledger import Ledger
 from ipyviews.client.link import Link
 from ipyviews.client.nesting import Nesting
-from ipyviews.client.tasks import Task, from_content
+from ipyviews.client.outbox import Outbox
+from ipyviews.client.sharing import Sharing
+from ipyviews.client.tasks import from_content
 from ipyviews.errors import (
     ClusterError,
     ControllerLost,
@@ -37,8 +38,7 @@ from ipyviews.errors import (
     TooManyPending,
     UsageError,
 )
-from ipyviews.ids import task_id
-from ipyviews.protocol.wire import pack
+from ipyviews.protocol.wire import pack, unpack
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ipyviews.client.address import Source
-    from ipyviews.client.tasks import Kind
+    from ipyviews.client.tasks import Task
+    from ipyviews.protocol.payload import Payload
     from ipyviews.protocol.wire import Frame, Message
     from ipyviews.transport.base import Transport
 
@@ -127,8 +128,6 @@ class Connection:
         self._make_transport = transport or _zeromq
         self._asked: dict[str, Answer[Fields]] = {}
         self._watches = Watches()
-        #: The number of the latest request.
-        self.number = 0
         #: What a call on an engine waits for, if this client is used in one.
         self.nesting = Nesting(self._tell_wait)
         self._io = IOThread(self._ended)
@@ -139,6 +138,10 @@ class Connection:
             on_shell=self._shell_arrived,
             on_control=self._control_arrived,
             on_lost=self._lose,
+        )
+        self._outbox = Outbox(self.session, self.ledger, self._io.post, self._send)
+        self._sharing = Sharing(
+            self.address.segments, self.session, self.ledger.lock, self._io.post, self._link.tell
         )
         _living.add(self)
         #: Ends with the controller's answer to the greeting, or with the reason there is none.
@@ -235,6 +238,7 @@ class Connection:
                 self.failure.__cause__ = cause
         self._fail_all(self.failure)
         self._link.close()
+        self._sharing.close(keep_needed=not isinstance(self.failure, ControllerLost))
 
     def _fail_all(self, error: Exception) -> None:
         with self.ledger.lock:
@@ -259,74 +263,50 @@ class Connection:
 
     # -- asking -------------------------------------------------------------------------------
 
-    def submit(
-        self,
-        kind: Kind,
-        content: Mapping[str, Any],
-        engines: Sequence[int | None],
-        *,
-        ours: Mapping[str, Any],
-        buffers: Sequence[Frame] = (),
-        size_bytes: int = 0,
+    def call(
+        self, payload: Payload, engines: Sequence[int | None], ours: Mapping[str, Any]
     ) -> list[Task]:
-        """Send a request and return its tasks, one for each of `engines`, in that order.
+        """Send packed calls and return their tasks, one for each of `engines`, in that order.
 
         Parameters
         ----------
-        kind, content, buffers
-            What to run; see docs/protocol.md.
+        payload
+            One call for all engines, or one for each.
         engines
             Where each task runs; None where the scheduler chooses.
         ours
-            The ``ipyviews`` part of the metadata.
-        size_bytes
-            What the request weighs in the client's cap.
+            The ``ipyviews`` part of the metadata, without the targets; see docs/protocol.md.
         """
-        packed = pack(content)
-        share = size_bytes // max(1, len(engines))
-        label, name = ours.get("label"), str(ours.get("name", ""))
-        now = time.time()
+        return self._sharing.call(payload, engines, ours, self._call)
+
+    def _call(
+        self, payload: Payload, engines: Sequence[int | None], ours: Mapping[str, Any]
+    ) -> list[Task]:
         with self.ledger.lock:
             self.check()
-            request = self.next_id()
-            self._trace("->", f"{kind}_request", request, dict(content))
-            tasks = [
-                Task(
-                    task_id(request, i),
-                    kind,
-                    engine,
-                    now,
-                    label=label,
-                    function=name,
-                    size_bytes=share,
-                    request=self.number,
-                    after=ours.get("after"),
-                    follow=ours.get("follow"),
-                )
-                for i, engine in enumerate(engines)
-            ]
-            send = partial(
-                self._send,
-                self.number,
-                f"{kind}_request",
-                request,
-                packed,
-                {"ipyviews": ours},
-                list(buffers),
-            )
-            try:
-                self.ledger.enter(tasks)
-                self._io.post(send)
-            except BaseException:
-                # Ctrl-C at this very moment: nobody must wait for what may not have been sent.
-                self.ledger.leave(tasks)
-                raise
-        return tasks
+            return self._outbox.call(payload, engines, ours)
+
+    def execute(
+        self, content: Mapping[str, Any], engines: Sequence[int | None], ours: Mapping[str, Any]
+    ) -> list[Task]:
+        """Send a cell, with the content and metadata of docs/protocol.md; as `call`."""
+        with self.ledger.lock:
+            self.check()
+            return self._outbox.execute(content, engines, ours)
+
+    def let_leave(self) -> None:
+        """Let the first call of a burst leave before its caller goes on; returns soon."""
+        if self.blocks and not self._io.is_current():
+            self._outbox.let_leave()
+
+    @property
+    def number(self) -> int:
+        """The number of the latest request or call."""
+        return self._outbox.number
 
     def next_id(self) -> str:
         """Name a request; hold the ledger's lock."""
-        self.number += 1
-        return f"{self.session}-{self.number}"
+        return self._outbox.next_id()
 
     def request(
         self, name: str, /, limit_s: float | None = QUICK_S, **content: Any
@@ -421,10 +401,16 @@ class Connection:
 
     # -- in the I/O thread --------------------------------------------------------------------
 
-    def _send(self, number: int, *message: Any) -> None:
-        self._link.send(*message)
-        self.ledger.sent = number
-        self.ledger.bell.ring()
+    def _send(
+        self,
+        msg_type: str,
+        msg_id: str,
+        content: bytes,
+        metadata: Mapping[str, Any],
+        buffers: Sequence[Frame],
+    ) -> None:
+        self._trace("->", msg_type, msg_id, partial(unpack, content))
+        self._link.send(msg_type, msg_id, content, metadata, buffers)
 
     def _shell_arrived(self, message: Message) -> None:
         task = self.ledger.find(message.parent_id)
@@ -436,7 +422,7 @@ class Connection:
         self._trace("<-", message.msg_type, message.parent_id, content)
         if message.msg_type.endswith("_reply"):
             self._replied(message, content, task)
-        elif task is not None:
+        else:
             self.ledger.written(message, content, task)
 
     def _replied(self, message: Message, content: dict[str, Any], task: Task | None) -> None:
@@ -445,13 +431,14 @@ class Connection:
             if message.msg_type == "execute_reply":
                 # One that was submitted again does not know what it runs.
                 task.kind = "execute"
-            task.finish(message, content)
+            task.finish(message, self._sharing.replied(task.id, message, content))
             self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.
         refused = self.ledger.of_request(message.parent_id)
         self.ledger.leave(refused)
         for one in refused:
+            self._sharing.ended(one.id, {}, {})
             one.fail(from_content(content))
         self.ledger.bell.ring()
 
@@ -460,6 +447,8 @@ class Connection:
         self._trace("<-", kind, message.parent_id, message.read)
         if kind == "engines_notice":
             self._take_engines(message.read())
+        elif kind == "segments_notice":
+            self._sharing.released(message.read())
         elif kind == "bye_notice":
             self._dismissed(str(message.read().get("reason", "")))
         elif kind.endswith("_reply"):
@@ -480,6 +469,7 @@ class Connection:
             self.engines = {int(info["id"]): info for info in content.get("engines", [])}
             self.wanted = int(content.get("n", self.wanted))
             self.failed = [(int(one), str(why)) for one, why in content.get("failed", [])]
+            self._sharing.engines_changed(self.engines)
         self._watches.look()
         self.ledger.bell.ring()
 

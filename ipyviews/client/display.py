@@ -1,41 +1,43 @@
-"""Showing output: live, as it comes, and afterwards, grouped.
-
-In a notebook live output goes under the cell that asked for it, also when later cells have run
-meanwhile; on a terminal it is plain text. Each change of source gets a label::
-
-    [stdout:0]
-    a line of engine 0
-    [output:1]
-    a display of engine 1
-    Out[1:3]: 42
+"""Where output is shown, and showing it afterwards, grouped; as it comes: `ipyviews.client.live`.
 
 Errors are not shown here: they are raised, folded, by the result.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import shutil
 import sys
+import uuid
 from functools import partial
 from html import escape
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ipyviews.client import alike
 from ipyviews.client.activation import shell
-from ipyviews.folding import ranges
+from ipyviews.client.flood import shorten
+from ipyviews.folding import plain, ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ipyviews.client.outputs import Output
     from ipyviews.client.tasks import Task
     from ipyviews.protocol.wire import Frame
+
+    #: An engine and what it wrote.
+    Written = tuple[int | None, Output]
+
+T = TypeVar("T")
 
 GROUPINGS = ("type", "engine", "order")
 
 
 class Sink(Protocol):
     """Where shown things go."""
+
+    #: Whether what was shown can be replaced, and too much of it is a burden.
+    is_page: bool
 
     def write(self, stream: str, text: str) -> None:
         """Write text to ``stdout`` or ``stderr``."""
@@ -45,15 +47,42 @@ class Sink(Protocol):
     ) -> None:
         """Show, update or clear displays: an iopub message."""
 
+    def paint(self, name: str, text: str) -> None:
+        """Show a text, instead of the one of that name before."""
+
 
 class Terminal:
-    """Plain text."""
+    """Plain text; what changes is kept in the last lines of the screen."""
+
+    is_page = False
+
+    def __init__(self) -> None:
+        # While IPython waits for input it puts another one in its place.
+        self._screen = sys.stdout
+        self._painted = ""
 
     def write(self, stream: str, text: str) -> None:
         """Write to this process's own stream."""
         target = sys.stderr if stream == "stderr" else sys.stdout
+        painted = self._painted
+        if painted:
+            self.paint("", "")
         target.write(text)
         target.flush()
+        if painted and text.endswith("\n"):
+            self.paint("", painted)
+
+    def paint(self, name: str, text: str) -> None:
+        """Replace the last lines, on a real screen only."""
+        del name
+        if self._screen is not sys.stdout or not self._screen.isatty():
+            return
+        # The cursor goes up, and from there everything is erased.
+        back = f"\x1b[{self._painted.count(chr(10)) + 1}F\x1b[J" if self._painted else ""
+        width = shutil.get_terminal_size().columns - 1
+        self._painted = "\n".join(plain(line)[:width] for line in text.split("\n"))
+        self._screen.write(back + (f"{self._painted}\n" if self._painted else ""))
+        self._screen.flush()
 
     def publish(
         self, msg_type: str, content: dict[str, Any], buffers: Sequence[Frame] = ()
@@ -74,8 +103,12 @@ class Notebook:
         The ipykernel this process is.
     """
 
+    is_page = True
+
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
+        #: Ids of what was painted, by name.
+        self._painted: dict[str, str] = {}
         # The cell is remembered here: when output comes, another one may be running.
         self._parent = kernel.get_parent("shell")
 
@@ -87,6 +120,8 @@ class Notebook:
         self, msg_type: str, content: dict[str, Any], buffers: Sequence[Frame] = ()
     ) -> None:
         """Send an iopub message under the cell."""
+        if msg_type == "clear_output":
+            self._painted.clear()
         kernel = self._kernel
         send = partial(
             kernel.session.send,
@@ -98,6 +133,13 @@ class Notebook:
         )
         # The queue of that thread keeps the order, also with the cell's own end.
         kernel.iopub_thread.schedule(send)
+
+    def paint(self, name: str, text: str) -> None:
+        """Show a display and update it."""
+        kind = "update_display_data" if name in self._painted else "display_data"
+        shown = self._painted.setdefault(name, f"ipyviews-{uuid.uuid4().hex}")
+        content = {"data": {"text/plain": text}, "metadata": {}, "transient": {"display_id": shown}}
+        self.publish(kind, content)
 
 
 def relay(
@@ -124,130 +166,115 @@ def current_sink() -> Sink:
     return Terminal() if getattr(kernel, "iopub_thread", None) is None else Notebook(kernel)
 
 
-class LiveDisplay:
-    """Shows messages of output as they come. A listener of `Ledger.listen`.
+def label(kind: str, where: object) -> str:
+    """Return the line above what an engine shows, with ipyparallel's blank if that is text."""
+    return f"[{kind}:{where}]{'' if kind == 'output' else ' '}\n"
+
+
+def show(
+    tasks: Sequence[Task],
+    groupby: str,
+    *,
+    labelled: bool,
+    result_only: bool = False,
+    fold: bool = False,
+) -> None:
+    """Show what finished tasks wrote; see `AsyncResult.display_outputs`."""
+    if groupby not in GROUPINGS:
+        raise ValueError(f"groupby must be one of 'type', 'engine', 'order', not {groupby!r}")
+    written = [(task.engine, task.output) for task in tasks if task.output is not None]
+    shown = Finished(current_sink(), written, labelled=labelled, fold=fold)
+    if result_only:
+        shown.results()
+    elif groupby == "engine":
+        shown.by_engine()
+    else:
+        shown.text()
+        shown.displays(collated=groupby == "order")
+        shown.results()
+
+
+class Finished:
+    """Shows what has been written.
 
     Parameters
     ----------
     sink
-        Where to; the running cell or the terminal if None.
+        Where to.
+    written
+        Engines and their output.
     labelled
-        Whether each change of source gets a label.
-    clears
-        Whether an engine may clear what is shown; of use when there is one engine only.
+        Whether the engine is named above what it wrote.
+    fold
+        Whether equal output of several engines is shown once.
     """
 
-    def __init__(
-        self, sink: Sink | None = None, *, labelled: bool = True, clears: bool = False
-    ) -> None:
-        self._sink = sink or current_sink()
+    def __init__(self, sink: Sink, written: list[Written], *, labelled: bool, fold: bool) -> None:
+        self._sink = sink
+        self._written = written
         self._labelled = labelled
-        self._clears = clears
-        self._source: tuple[str, int | None] | None = None
-        self._line_is_open = False
+        self._fold = fold and len(written) > 1
 
-    def __call__(  # noqa: PLR0917 - what a message has
-        self,
-        task: Task,
-        msg_type: str,
-        content: dict[str, Any],
-        metadata: dict[str, Any],
-        buffers: Sequence[Frame],
-        date: str | None,
-    ) -> None:
-        """Show one message."""
-        del metadata, date
-        if msg_type == "stream":
-            self._text(task.engine, str(content.get("name")), str(content.get("text", "")))
-        elif msg_type in ("display_data", "update_display_data"):
-            self._display(task.engine, msg_type, content, buffers)
-        elif msg_type == "execute_result":
-            self._result(task.engine, content)
-        elif msg_type == "clear_output" and self._clears:
-            self._source = None
-            self._sink.publish("clear_output", content)
-        elif msg_type == "output_folded":
-            self._folded(task.engine, content)
+    def by_engine(self) -> None:
+        """Show text, displays and value of each engine."""
+        for where, (one, *_) in self._alike(_everything):
+            of_one = Finished(self._sink, [one], labelled=self._labelled, fold=False)
+            of_one.text(where)
+            if self._labelled and (one[1].outputs or one[1].execute_result):
+                self._sink.write("stdout", label("output", where))
+            for content in one[1].outputs:
+                self._sink.publish("display_data", own_display(one[0], content))
+            of_one.results(where)
 
-    def replay(self, task: Task) -> None:
-        """Show what a task has written so far."""
-        written = task.output
-        if written is None:
-            return
-        for name, text in (("stdout", written.stdout), ("stderr", written.stderr)):
-            if text:
-                self._text(task.engine, name, text)
-        for content in written.outputs:
-            self._display(task.engine, "display_data", content, ())
-        if written.execute_result is not None:
-            self._result(task.engine, written.execute_result)
+    def text(self, where: str | None = None) -> None:
+        """Show what was printed; `where` names the engines, if not those it is of."""
+        self._stream("stdout", lambda one: one[1].stdout, where)
+        self._stream("stderr", lambda one: one[1].stderr, where)
 
-    def _label(self, kind: str, engine: int | None, stream: str = "stdout") -> None:
-        source = (kind, engine)
-        if self._source == source and kind != "output":
-            return
-        gap = "\n" if self._line_is_open else ""
-        label = f"[{kind}:{engine}] \n" if self._labelled else ""
-        if gap or label:
-            self._sink.write(stream, gap + label)
-        self._source, self._line_is_open = source, False
+    def displays(self, *, collated: bool) -> None:
+        """Show displays engine by engine, or collated: the first of each, then the second, …."""
+        last = None
+        for where, engine, content in self._collated() if collated else self._in_turn():
+            if self._labelled and where != last:
+                self._sink.write("stdout", label("output", where))
+            last = where
+            self._sink.publish("display_data", own_display(engine, content))
 
-    def _text(self, engine: int | None, name: str, text: str) -> None:
-        if text:
-            self._label(name, engine, name)
-            self._sink.write(name, text)
-            self._line_is_open = not text.endswith("\n")
+    def results(self, where: str | None = None) -> None:
+        """Show values."""
+        for engines, (one, *more) in self._alike(lambda one: _looks(one[1].execute_result)):
+            if (content := one[1].execute_result) is not None:
+                content = {**content, "execution_count": None} if more else content
+                for shown in result_displays(where or engines, content):
+                    self._sink.publish("display_data", shown)
 
-    def _display(
-        self, engine: int | None, msg_type: str, content: dict[str, Any], buffers: Sequence[Frame]
-    ) -> None:
-        if msg_type == "display_data":
-            self._label("output", engine)
-        self._sink.publish(msg_type, _own_display(engine, content), buffers)
+    def _stream(self, name: str, read: Callable[[Written], str], where: str | None) -> None:
+        for engines, (one, *_) in self._alike(read):
+            if text := read(one):
+                if self._sink.is_page:
+                    text = shorten(text, len(self._written), name)
+                end = "" if text.endswith("\n") else "\n"
+                line = label(name, where or engines) if self._labelled else ""
+                self._sink.write(name, f"{line}{text}{end}")
 
-    def _result(self, engine: int | None, content: dict[str, Any]) -> None:
-        if self._line_is_open:
-            self._sink.write("stdout", "\n")
-        self._source, self._line_is_open = None, False
-        for shown in _result_displays(engine, content):
-            self._sink.publish("display_data", shown)
+    def _in_turn(self) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
+        for where, (one, *_) in self._alike(lambda one: str(list(map(_looks, one[1].outputs)))):
+            for content in one[1].outputs:
+                yield where, one[0], content
 
-    def _folded(self, engine: int | None, content: dict[str, Any]) -> None:
-        text = f"{content.get('messages')} messages ({content.get('bytes')} bytes) were left out.\n"
-        self._text(engine, "stderr", text)
+    def _collated(self) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
+        columns = [[(engine, one) for one in output.outputs] for engine, output in self._written]
+        for row in zip_longest(*columns):
+            there = [entry for entry in row if entry is not None]
+            for members in self._groups(there, lambda entry: _looks(entry[1])):
+                yield alike.name(engine for engine, _ in members), *members[0]
 
+    def _alike(self, key: Callable[[Written], str]) -> Iterator[tuple[str, list[Written]]]:
+        for members in self._groups(self._written, key):
+            yield alike.name(engine for engine, _ in members), members
 
-def show(tasks: Sequence[Task], groupby: str, *, labelled: bool, result_only: bool = False) -> None:
-    """Show what finished tasks wrote; see `AsyncResult.display_outputs`."""
-    if groupby not in GROUPINGS:
-        raise ValueError(f"groupby must be one of 'type', 'engine', 'order', not {groupby!r}")
-    sink = current_sink()
-    if result_only:
-        _show_results(sink, tasks)
-    elif groupby == "engine":
-        for task in tasks:
-            _show_text(sink, [task], labelled=labelled)
-            written = task.output
-            if labelled and written and (written.outputs or written.execute_result):
-                sink.write("stdout", f"[output:{task.engine}]\n")
-            _show_displays(sink, [task], labelled=False)
-            _show_results(sink, [task])
-    else:
-        _show_text(sink, tasks, labelled=labelled)
-        _show_displays(sink, tasks, labelled=labelled, collated=groupby == "order")
-        _show_results(sink, tasks)
-
-
-def progress_bar(total: int, name: str, *, widget: bool | None = None, unit: str = "tasks") -> Any:
-    """Return a tqdm bar that counts tasks; a widget in a notebook that can show one."""
-    if widget is None:
-        in_kernel = getattr(shell(), "kernel", None) is not None
-        widget = in_kernel and importlib.util.find_spec("ipywidgets") is not None
-    if widget:
-        from tqdm.notebook import tqdm  # noqa: PLC0415 - costs time, needed for bars only
-    else:
-        from tqdm import tqdm  # noqa: PLC0415
-    return tqdm(total=total, desc=name, unit=unit, file=None if widget else sys.stdout)
+    def _groups(self, things: list[T], key: Callable[[T], str]) -> list[list[T]]:
+        return alike.group(things, key) if self._fold else [[one] for one in things]
 
 
 def summary(name: str, state: str, how_far: str, engines: Mapping[str, Sequence[Any]]) -> str:
@@ -260,62 +287,38 @@ def summary(name: str, state: str, how_far: str, engines: Mapping[str, Sequence[
     return f"<div>{'; '.join(told)}</div>"
 
 
-def _written(tasks: Iterable[Task]) -> Iterable[tuple[int | None, Output]]:
-    return [(task.engine, task.output) for task in tasks if task.output is not None]
-
-
-def _show_text(sink: Sink, tasks: Sequence[Task], *, labelled: bool) -> None:
-    for name in ("stdout", "stderr"):
-        for engine, written in _written(tasks):
-            text = written.stdout if name == "stdout" else written.stderr
-            if text:
-                end = "" if text.endswith("\n") else "\n"
-                label = f"[{name}:{engine}] \n" if labelled else ""
-                sink.write(name, f"{label}{text}{end}")
-
-
-def _show_displays(
-    sink: Sink, tasks: Sequence[Task], *, labelled: bool, collated: bool = False
-) -> None:
-    columns = [[(engine, one) for one in written.outputs] for engine, written in _written(tasks)]
-    groups = [
-        [entry for entry in row if entry is not None]
-        for row in (zip_longest(*columns) if collated else columns)
-    ]
-    for group in groups:
-        last: int | None = None
-        for place, (engine, content) in enumerate(group):
-            if labelled and (place == 0 or engine != last):
-                sink.write("stdout", f"[output:{engine}]\n")
-            last = engine
-            sink.publish("display_data", _own_display(engine, content))
-
-
-def _show_results(sink: Sink, tasks: Sequence[Task]) -> None:
-    for engine, written in _written(tasks):
-        if written.execute_result is not None:
-            for shown in _result_displays(engine, written.execute_result):
-                sink.publish("display_data", shown)
-
-
-def _own_display(engine: int | None, content: dict[str, Any]) -> dict[str, Any]:
-    # Engines may use the same display id for different things.
+def own_display(engine: int | None, content: dict[str, Any]) -> dict[str, Any]:
+    """Name a display for the page: engines may use the same id for different things."""
     transient = dict(content.get("transient") or {})
     if "display_id" in transient:
         transient["display_id"] = f"engine-{engine}-{transient['display_id']}"
     return {**content, "transient": transient}
 
 
-def _result_displays(engine: int | None, content: dict[str, Any]) -> list[dict[str, Any]]:
+def result_displays(where: object, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the displays that show a value with its label."""
     data = dict(content.get("data") or {})
     metadata = content.get("metadata") or {}
-    label = f"Out[{engine}:{content.get('execution_count')}]:"
+    count = content.get("execution_count")
+    told = f"Out[{where}]:" if count is None else f"Out[{where}:{count}]:"
     text = str(data.get("text/plain", ""))
-    plain = f"{label}\n{text}" if "\n" in text else f"{label} {text}"
+    plain_text = f"{told}\n{text}" if "\n" in text else f"{told} {text}"
     if set(data) <= {"text/plain"}:
-        return [{"data": {"text/plain": plain}, "metadata": metadata}]
+        return [{"data": {"text/plain": plain_text}, "metadata": metadata}]
     # A rich value hides its plain text, so the label comes by itself.
     return [
-        {"data": {"text/plain": label}, "metadata": {}},
+        {"data": {"text/plain": told}, "metadata": {}},
         {"data": {**data, "text/plain": text}, "metadata": metadata},
     ]
+
+
+def _looks(content: dict[str, Any] | None) -> str:
+    """Return what is equal for two displays or values that look alike."""
+    return repr(content and (content.get("data"), content.get("metadata")))
+
+
+def _everything(one: Written) -> str:
+    output = one[1]
+    displays = [_looks(content) for content in output.outputs]
+    count = (output.execute_result or {}).get("execution_count")
+    return repr((output.stdout, output.stderr, displays, count, _looks(output.execute_result)))

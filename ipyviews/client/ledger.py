@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ipyviews.client.bell import Bell
 from ipyviews.client.display import relay
+from ipyviews.client.late import Late
 from ipyviews.client.outputs import OUTPUT_TYPES
+from ipyviews.client.tasks import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from ipyviews.client.tasks import Task
     from ipyviews.protocol.wire import Frame, Message
 
-    Listener = Callable[
-        [Task, str, dict[str, Any], dict[str, Any], Sequence[Frame], str | None], None
-    ]
+
+class Listener(Protocol):
+    """Takes output."""
+
+    def __call__(  # noqa: PLR0917 - what a message has
+        self,
+        task: Task,
+        msg_type: str,
+        content: dict[str, Any],
+        metadata: dict[str, Any],
+        buffers: Sequence[Frame],
+        date: str | None,
+    ) -> None:
+        """Take a message of output."""
+
+    def ended(self, task: Task) -> None:
+        """Take note that a task ends now; there is still output if threads write it."""
+
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +54,8 @@ class Ledger:
         self.pending_bytes = 0
         #: The number of the latest request that was handed to the socket, which copies it.
         self.sent = 0
+        #: Tasks that have ended and may still write.
+        self.late = Late()
         self._listeners: dict[str, list[Listener]] = {}
 
     def enter(self, tasks: Sequence[Task]) -> None:
@@ -52,7 +70,9 @@ class Ledger:
             for task in tasks:
                 if self.pending.pop(task.id, None) is not None:
                     self.pending_bytes -= task.size_bytes
-                self._listeners.pop(task.id, None)
+                if (listeners := self._listeners.pop(task.id, None)) is not None:
+                    self.late.add(task, listeners)
+                    self._tell_end(task, listeners)
         self.bell.ring()
 
     def find(self, task: str) -> Task | None:
@@ -85,6 +105,8 @@ class Ledger:
             for task in tasks:
                 if task.id in self.pending:
                     self._listeners.setdefault(task.id, []).append(listener)
+                else:
+                    self.late.listen(task, listener)
 
     def mute(self, tasks: Iterable[Task], listener: Listener) -> None:
         """Undo `listen`."""
@@ -93,24 +115,52 @@ class Ledger:
                 listeners = self._listeners.get(task.id, [])
                 if listener in listeners:
                     listeners.remove(listener)
+                self.late.mute(task, listener)
 
-    def written(self, message: Message, content: dict[str, Any], task: Task) -> None:
-        """Keep a message of output and pass it on."""
-        ours, kind = message.ours, message.msg_type
+    def written(self, message: Message, content: dict[str, Any], task: Task | None) -> None:
+        """Keep a message of output and pass it on; without its task if that has ended."""
         with self.lock:
-            if ours.get("engine") is not None:
-                task.engine = ours["engine"]
-            if kind in OUTPUT_TYPES:
-                task.written().add(kind, content)
-            elif kind.startswith("comm_"):
-                relay(kind, content, message.metadata, message.buffers)
-            elif kind == "data_message" and message.buffers:
-                task.written().published.add(content.get("keys", ()), message.buffers[0])
-            for listener in list(self._listeners.get(task.id, ())):
-                try:
-                    listener(
-                        task, kind, content, message.metadata, message.buffers, ours.get("date")
-                    )
-                except Exception:
-                    log.exception("showing output failed; the rest of this task is only kept")
-                    self.mute([task], listener)
+            listeners: list[Listener] = []
+            if task is None:
+                task, listeners = self.late.find(message.parent_id)
+            else:
+                listeners = self._listeners.get(task.id, [])
+            # Nobody keeps an ended task: what it writes is shown all the same.
+            task = task or Task(message.parent_id, "execute", None, 0.0)
+            if message.ours.get("engine") is not None:
+                task.engine = message.ours["engine"]
+            self._keep(task, message, content)
+            self._pass_on(task, message, content, listeners)
+
+    def _keep(self, task: Task, message: Message, content: dict[str, Any]) -> None:
+        kind = message.msg_type
+        if kind in OUTPUT_TYPES:
+            task.written().add(kind, content)
+        elif kind.startswith("comm_"):
+            relay(kind, content, message.metadata, message.buffers)
+        elif kind == "data_message" and message.buffers:
+            task.written().published.add(content.get("keys", ()), message.buffers[0])
+
+    def _pass_on(
+        self, task: Task, message: Message, content: dict[str, Any], listeners: list[Listener]
+    ) -> None:
+        for listener in list(listeners):
+            try:
+                listener(
+                    task,
+                    message.msg_type,
+                    content,
+                    message.metadata,
+                    message.buffers,
+                    message.ours.get("date"),
+                )
+            except Exception:
+                log.exception("showing output failed; the rest of this task is only kept")
+                self.mute([task], listener)
+
+    def _tell_end(self, task: Task, listeners: list[Listener]) -> None:
+        for listener in listeners:
+            try:
+                listener.ended(task)
+            except Exception:
+                log.exception("showing output failed")

@@ -130,9 +130,13 @@ class Link:
         self._loop.call_later(PING_S, self._ping)
 
     def _shell_arrived(self, frames: list[Frame]) -> None:
-        self._acknowledge(sum(map(_size, frames)))
-        for part in self._decode(self._wires[0], frames):
-            self._on_shell(part)
+        size = sum(map(_size, frames))
+        try:
+            for part in self._decode(self._wires[0], frames):
+                self._on_shell(part)
+        finally:
+            # Only now: what it refers to has been mapped, and may be unlinked.
+            self._acknowledge(size)
 
     def _control_arrived(self, frames: list[Frame]) -> None:
         for message in self._decode(self._wires[1], frames):

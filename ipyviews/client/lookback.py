@@ -146,6 +146,7 @@ class LooksBack(HasTraits):
 
     def _finish(self, result: Any, block: bool | None) -> Any:
         if not self._blocks(block):
+            self._session.connection.let_leave()
             return result
         self._await(result)
         return result.get()

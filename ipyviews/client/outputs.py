@@ -141,6 +141,11 @@ class Output:
         """Everything written to the error stream."""
         return str(self._stderr)
 
+    @property
+    def dropped(self) -> int:
+        """Text that was not kept. [characters]."""
+        return self._stdout.dropped + self._stderr.dropped
+
     def add(self, msg_type: str, content: dict[str, Any]) -> None:
         """Fold one iopub message; types we do not know are ignored."""
         if msg_type == "clear_output":

@@ -11,8 +11,9 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.client import display
+from ipyviews.client import display, live
 from ipyviews.client.metadata import METADATA_KEYS
+from ipyviews.client.progress import Tally, bar
 from ipyviews.client.waiting import Waitable, limit_s
 
 if TYPE_CHECKING:
@@ -127,18 +128,19 @@ class AsyncResult(Waitable):
         timeout
             Longest wait [s]; None or a negative number waits on. Its end raises nothing.
         widget
-            Whether the bar is a widget; None for one where it can be shown.
+            Whether the bar is a widget of tqdm, which needs ipywidgets; else it is plain text,
+            updated in place.
         return_when
             A constant of `concurrent.futures`: what ends the wait.
         """
         limit = limit_s(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        with display.progress_bar(len(self), self._fname, widget=widget) as bar:
+        began = time.time() - self.elapsed
+        with bar(self.tally(), self._fname, began=began, widget=widget) as draw:
             left = interval
             while left > 0 and not self._await_enough(return_when, left):
-                bar.update(self.progress - bar.n)
+                draw()
                 left = interval if deadline is None else min(interval, deadline - time.monotonic())
-            bar.update(self.progress - bar.n)
 
     # -- parts --------------------------------------------------------------------------------
 
@@ -244,6 +246,10 @@ class AsyncResult(Waitable):
             return len(self._finished)
         return sum(self._sizes[self._places[task.id]] for task in list(self._finished))
 
+    def tally(self) -> Tally:
+        """Return what counts the ended, failed and all items, cheaply again and again."""
+        return Tally(self.tasks, self._finished, self._sizes)
+
     @property
     def elapsed(self) -> float:
         """Seconds since the first was submitted; `wall_time` once it is done."""
@@ -282,7 +288,14 @@ class AsyncResult(Waitable):
 
     # -- showing ------------------------------------------------------------------------------
 
-    def display_outputs(self, groupby: str = "type", result_only: bool = False) -> None:
+    def display_outputs(
+        self,
+        groupby: str = "type",
+        result_only: bool = False,
+        *,
+        labelled: bool | None = None,
+        fold: bool = False,
+    ) -> None:
         """Show what the tasks wrote, labelled by engine.
 
         Parameters
@@ -292,6 +305,10 @@ class AsyncResult(Waitable):
             engine; ``"order"``: as type, but the first display of each engine, then the second, …
         result_only
             Values only.
+        labelled
+            Whether text says which engine wrote it; if None, that of several tasks does.
+        fold
+            Whether equal output of several engines is shown once, ``[stdout:0-3]``.
 
         Raises
         ------
@@ -301,21 +318,40 @@ class AsyncResult(Waitable):
             Another `groupby`.
         """
         self._require_ready()
-        display.show(self.tasks, groupby, labelled=not self._single, result_only=result_only)
+        labelled = not self._single if labelled is None else labelled
+        display.show(self.tasks, groupby, labelled=labelled, result_only=result_only, fold=fold)
 
     @contextmanager
-    def stream_output(self) -> Iterator[None]:
-        """Show output as it comes, until the end of the block; first what has come already."""
-        live = display.LiveDisplay(clears=len(self.tasks) == 1)
-        ledger = self._connection.ledger
-        with ledger.lock:
-            for task in self.tasks:
-                live.replay(task)
-            ledger.listen(self.tasks, live)
+    def stream_output(self, fold: bool = False, sink: display.Sink | None = None) -> Iterator[None]:
+        """Show output as it comes, until the end of the block; first what has come already.
+
+        Parameters
+        ----------
+        fold
+            Whether equal output of several engines is shown once, ``[stdout:0-3]``; for that a
+            line waits a tenth of a second.
+        sink
+            Where to; under the running cell, or to the terminal, if None.
+        """
+        shown = live.follow(self._connection, self.tasks, fold=fold, sink=sink)
         try:
             yield
         finally:
-            ledger.mute(self.tasks, live)
+            self._connection.ledger.mute(self.tasks, shown)
+            shown.flush()
+
+    def show_output(self, fold: bool = False, sink: display.Sink | None = None) -> None:
+        """Show output under the running cell from now on, also when later cells have run.
+
+        What threads and callbacks write after the end is shown there, too, where their kernel
+        says that it belongs to this.
+
+        Parameters
+        ----------
+        fold, sink
+            As in `stream_output`.
+        """
+        live.follow(self._connection, self.tasks, fold=fold, sink=sink)
 
     # -- inside -------------------------------------------------------------------------------
 

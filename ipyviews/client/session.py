@@ -57,6 +57,7 @@ class Session(StaysHere):
         self.results = Results(self)
         # A result is kept while somebody else keeps it or it is pending; the last one always.
         self._calls = Calls()
+        connection.ledger.late.kept = self._calls.kept
         self._last: Waitable | None = None
         #: Tasks that are not told of any more though somebody keeps their result.
         self._purged: set[str] = set()

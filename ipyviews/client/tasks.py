@@ -7,18 +7,19 @@ never in the I/O thread: unpickling runs user code.
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ipyviews import errors
-from ipyviews.client import cells
+from ipyviews.client import cells, places
 from ipyviews.client.metadata import Metadata
 from ipyviews.client.outputs import Output
 from ipyviews.client.replies import ExecuteReply
 from ipyviews.protocol import failures, payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ipyviews.protocol.wire import Frame
 
@@ -98,6 +99,7 @@ class Task:
         "kind",
         "label",
         "output",
+        "pages",
         "received",
         "reply_bytes",
         "request",
@@ -146,6 +148,8 @@ class Task:
         self.incomplete_output = False
         #: What its value weighs before it is decoded.
         self.reply_bytes = 0
+        #: Texts for a pager, as help is.
+        self.pages: Sequence[str] = ()
         self._reply: tuple[dict[str, Any], Sequence[Frame]] | None = None
         self._outcome: tuple[Any, Exception | None] | None = None
         self._watchers: list[Callable[[Task], None]] | None = []
@@ -172,7 +176,7 @@ class Task:
     def finish(self, ending: Ending, content: dict[str, Any]) -> None:
         """Take the final reply. I/O thread."""
         ours = ending.ours
-        self.received = datetime.now(UTC).timestamp()
+        self.received = time.time()
         if ours.get("engine") is not None:
             self.engine = ours["engine"]
         self.attempts = ours.get("attempts") or []
@@ -182,7 +186,11 @@ class Task:
         if verdict == "replied":
             self.status = str(content.get("status", "error"))
             self._reply = (content, ending.buffers)
+            if self.kind == "execute":
+                places.ran(self.id, self.engine, content.get("execution_count"))
             self.reply_bytes = sum(memoryview(buffer).nbytes for buffer in ending.buffers)
+            if content.get("payload"):
+                self.pages = _pages(content["payload"])
         else:
             self.status = "aborted" if _BY_VERDICT.get(verdict) is errors.TaskAborted else "error"
             error = from_content(content, _BY_VERDICT.get(verdict))
@@ -195,7 +203,7 @@ class Task:
         """End without a reply."""
         if self.done:
             return
-        self.received = datetime.now(UTC).timestamp()
+        self.received = time.time()
         self.status = "error"
         self._outcome = (None, error)
         self._end()
@@ -261,6 +269,8 @@ class Task:
         if content.get("status") in ("aborted", "abort"):
             return None, errors.TaskAborted(f"Task {self.id} was aborted by its engine.")
         told = cells.retell(content)
+        if self.kind == "execute" and isinstance(told.get("traceback"), list):
+            told["traceback"] = places.rename(told["traceback"], self.id, self.engine)
         return None, failures.rebuild(told, buffers, self.engine, self.id, self.kind)
 
     def _decode_value(
@@ -290,6 +300,13 @@ def from_content(
     if kind is None and isinstance(named, type) and issubclass(named, _FROM_CONTROLLER):
         return named(sentence)
     return (kind or errors.ClusterError)(sentence)
+
+
+def _pages(payload: Iterable[Any]) -> list[str]:
+    """Pick the texts for a pager out of what a kernel asks of a front end."""
+    wanted = [one for one in payload if isinstance(one, dict) and one.get("source") == "page"]
+    data = [one["data"] for one in wanted if isinstance(one.get("data"), dict)]
+    return [str(one["text/plain"]) for one in data if "text/plain" in one]
 
 
 def _utc(seconds: float | None) -> datetime | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.client import activation, display, nesting, records
+from ipyviews.client import activation, nesting, progress, records
 from ipyviews.client.history import UnknownResult
 from ipyviews.client.results import AsyncResult
 from ipyviews.client.session import WrongType
@@ -136,12 +136,12 @@ async def awaited_interactive(
     if not tasks:
         await chosen.awaited(limit)
         return
-    with display.progress_bar(len(tasks), "jobs") as bar:
+    result = AsyncResult(session, tasks, "jobs")
+    with progress.bar(result.tally(), "jobs", began=time.time() - result.elapsed) as draw:
         while not chosen.are_done() and (until is None or time.monotonic() < until):
             left = _left(until)
             await chosen.awaited(interval if left is None else min(interval, left))
-            bar.update(sum(task.done for task in tasks) - bar.n)
-        bar.update(sum(task.done for task in tasks) - bar.n)
+            draw()
 
 
 def engines_ready(session: Session, n: int | None, timeout: float | None) -> Answer[None]:
@@ -172,12 +172,17 @@ def engines_ready(session: Session, n: int | None, timeout: float | None) -> Ans
 def show_engines(session: Session, ready: Answer[None], n: int | None, widget: bool | None) -> None:
     """Wait for an answer of `engines_ready` with a bar that counts engines."""
     wanted = session.connection.wanted if n is None else n
-    with display.progress_bar(wanted, "engines", widget=widget, unit="engine") as bar:
-        over = False
-        while not over:
-            over = ready.wait(DRAW_S)
-            if session.connection.failure is None:
-                bar.update(min(wanted, len(session)) - bar.n)
+    found = 0
+
+    def look() -> progress.Standing:
+        nonlocal found
+        if session.connection.failure is None:
+            found = min(wanted, len(session))
+        return progress.Standing(found, wanted)
+
+    with progress.bar(look, "engines", unit="engines", widget=widget) as draw:
+        while not ready.wait(DRAW_S):
+            draw()
 
 
 def is_interactive(interactive: bool | None) -> bool:

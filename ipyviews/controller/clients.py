@@ -91,6 +91,10 @@ class Folded:
     messages: int = 0
     size: int = 0
 
+    def notice(self) -> dict[str, int]:
+        """Return the content of the message that tells it."""
+        return {"messages": self.messages, "bytes": self.size}
+
 
 @dataclass(slots=True)
 class Client:
@@ -174,7 +178,10 @@ class Clients:
 
     def note_request(self, client: ClientId, request: str) -> set[TaskId]:
         """Note a request that came, and return the tasks that were cancelled ahead of it."""
-        known = self._clients[client]
+        known = self._clients.get(client)
+        if known is None:
+            # It left meanwhile; what it had asked for was taken in and dropped.
+            return set()
         known.newest = max(known.newest, _number(request))
         return known.doomed.pop(request, set())
 
@@ -250,32 +257,22 @@ class Clients:
             if (known := self._clients.get(client)) is not None:
                 self._spend(known, size)
 
-    def reply(
-        self,
-        client: ClientId,
-        msg_type: str,
-        content: Mapping[str, Any] | Frame,
-        *,
-        task: str,
-        metadata: Mapping[str, Any],
-        buffers: Sequence[Frame] = (),
-    ) -> None:
+    def reply(self, client: ClientId, reply: Due) -> None:
         """Send a task's reply with the next `flush`, after a notice of dropped output, if any."""
         known = self._clients.get(client)
         if known is None:
             return
-        if (folded := known.folded.pop(task, None)) is not None:
-            notice = {"messages": folded.messages, "bytes": folded.size}
-            known.due.append((task, "output_folded", notice, {}, ()))
-        known.due.append((task, msg_type, content, metadata, buffers))
+        if known.folded and (folded := known.folded.pop(reply[0], None)):
+            known.due.append((reply[0], "output_folded", folded.notice(), {}, ()))
+        known.due.append(reply)
         self._due[client] = known
-        if sum(map(size_bytes, buffers)) > SMALL_BYTES or len(known.due) >= MOST_TOGETHER:
+        if len(known.due) >= MOST_TOGETHER or sum(map(len, reply[-1])) > SMALL_BYTES:
             self._send_due(known)
 
     def flush(self) -> None:
-        """Send the replies that wait, those of one client in one message."""
+        """Send the replies that wait, those of one client in one message, the fewest first."""
         due, self._due = self._due, {}
-        for client in due.values():
+        for client in sorted(due.values(), key=lambda client: len(client.due)):
             self._send_due(client)
 
     def output(
@@ -298,6 +295,10 @@ class Clients:
             folded.size += size_bytes(content) + sum(map(size_bytes, buffers))
             self._counters["output_folded"] += 1
         else:
+            if task in known.folded:
+                folded = known.folded.pop(task)
+                # Here, for a task that has replied can still write.
+                self._send(known, (task, "output_folded", folded.notice(), {}, ()))
             self._send(known, (task, msg_type, content, metadata, buffers))
 
     def acknowledge(self, client: ClientId, total: int) -> None:

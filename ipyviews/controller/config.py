@@ -41,6 +41,9 @@ class Config:
     keep_results: bool = False
     #: Where records of tasks are written too; None for memory only.
     history_file: Path | None = None
+    #: Whether large arrays go by shared memory. Not with `keep_results`: the controller, which is
+    #: to keep them, must have them.
+    shared_memory: bool = True
 
     def kernel(self, engine: int) -> str | None:
         """Return the kernelspec name for an engine; later ones take the last that was named."""
@@ -87,6 +90,7 @@ def _parse(folder: Path, value: dict[str, Any]) -> Config:
         **_scheduling(value),
         keep_results=value.get("keep_results") is True,
         history_file=None if history is None else Path(history),
+        shared_memory=value.get("shared_memory", True) is True and not value.get("keep_results"),
     )
 
 

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller.inspection import Inspection
 from ipyviews.controller.performer import error_content
 from ipyviews.core.effects import Interrupt, Reply
 from ipyviews.core.events import CancelRequested
@@ -74,10 +75,12 @@ class Control:
         self._end = end
         self._loop = asyncio.get_running_loop()
         self._work: set[asyncio.Task[None]] = set()
+        inspection = Inspection(performer.links, performer.fleet, performer.is_busy)
         self._handlers: dict[str, Handler] = {
             "bye_request": self._bye,
             "ping_request": lambda _client, _content: {},
             "received_request": self._received,
+            "released_request": performer.sharing.client_released,
             "cancel_request": self._cancel,
             "interrupt_request": self._interrupt,
             "status_request": self._status,
@@ -86,6 +89,8 @@ class Control:
             "signal_request": self._signal,
             "shutdown_request": self._shutdown,
             "queue_request": self._queue,
+            "complete_request": inspection.complete,
+            "inspect_request": inspection.inspect,
             "history_request": performer.records.history,
             "db_request": performer.records.query,
             "result_request": performer.records.results,

@@ -25,6 +25,7 @@ from ipyviews.controller.outputs import Gate
 from ipyviews.controller.performer import Performer
 from ipyviews.controller.records import Records
 from ipyviews.controller.requests import Requests, Store
+from ipyviews.controller.sharing import Sharing
 from ipyviews.core.state import ControllerState
 from ipyviews.store.sqlite import HistoryFile
 from ipyviews.version import __version__
@@ -119,6 +120,11 @@ class Driver:
         performer.fleet, performer.gate = self.fleet, self.gate
         performer.records, self.gate.on_output = self.records, self.records.written
         performer.on_broken = self.end
+        self.sharing = performer.sharing = Sharing(
+            self._segments, self.clients, self.links, self.fleet, self._store
+        )
+        self.gate.on_released = self.sharing.engine_released
+        self.records.whole = self.sharing.whole
         self.fleet.on_change = self._engines_changed
         cluster = {
             "version": __version__,
@@ -170,6 +176,7 @@ class Driver:
                 "folder": str(self.config.folder),
                 "n": self.config.n,
                 "owner": self.config.owner,
+                "segments": self._segments,
             },
         }
 
@@ -198,8 +205,14 @@ class Driver:
         self._transport.close()
         await self.records.close()
 
+    @property
+    def _segments(self) -> str:
+        """How the names of the cluster's segments begin."""
+        return self.config.folder.name if self.config.shared_memory else ""
+
     def _probe(self) -> None:
         self.clients.probe()
+        self.sharing.look()
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _engines_changed(self) -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
 from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost
+from ipyviews.engine import begun
 from ipyviews.errors import ClusterError, UsageError
-from ipyviews.ids import ClientId, EngineId
+from ipyviews.ids import Attempt, ClientId, EngineId
 from ipyviews.launching.kernels import KernelRequest
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.config import Config
     from ipyviews.controller.joining import Joined
     from ipyviews.controller.links import Links
-    from ipyviews.controller.outputs import Gate
+    from ipyviews.controller.outputs import Flight, Gate
     from ipyviews.core.events import Event
     from ipyviews.launching.kernels import ExitReport, KernelLauncher, LaunchedKernel
     from ipyviews.protocol.wire import Message
@@ -74,6 +75,7 @@ class Engine:
             "language": joined.language if joined else None,
             "implementation": joined.implementation if joined else None,
             "apply": joined is not None and joined.can_apply,
+            "place": joined.place if joined else "",
             "pid": (joined.pid if joined else None) or (kernel.pid if kernel else None),
             "connection_file": str(kernel.connection_file) if kernel else None,
             "reason": self.reason,
@@ -266,9 +268,12 @@ class Fleet:
         restarting: bool = False,
     ) -> None:
         incarnation = engine.incarnation if engine.state == "live" else 0
+        untouched: set[Attempt] = set()
+        ended: set[Attempt] = set()
         if engine.link is not None:
-            self._gate.engine_lost(engine.link)
+            calls = self._gate.engine_lost(engine.link)
             self._links.disconnect(engine.link, reason)
+            untouched, ended = _sort(engine, engine.link, calls)
             engine.link = None
         engine.enter("lost", reason)
         lost = EngineLost(
@@ -278,6 +283,8 @@ class Fleet:
             reason,
             self_inflicted=self_inflicted,
             restarting=restarting,
+            untouched=frozenset(untouched),
+            ended=frozenset(ended),
         )
         self._feed(lost)
         self.on_change()
@@ -351,6 +358,16 @@ class Fleet:
 
     def _names(self) -> str:
         return ", ".join(map(str, self._engines)) or "none"
+
+
+def _sort(engine: Engine, link: Link, calls: Sequence[Flight]) -> tuple[set[Attempt], set[Attempt]]:
+    """Tell which calls an engine has not begun, and never will, and which had ended."""
+    sent = {call.number: call.attempt for call in calls if call.number >= 0}
+    unsent = {call.attempt for call in calls if call.number < 0}
+    if engine.kernel is None:
+        return unsent, set()
+    left, ended = begun.stop(str(engine.kernel.connection_file), link.name, sent)
+    return unsent | {sent[number] for number in left}, {sent[number] for number in ended}
 
 
 def describe(report: ExitReport) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ipyviews.controller.links import Link, Links
+    from ipyviews.launching.bootstrap import EngineReport
     from ipyviews.protocol.wire import Message
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,10 @@ class Joined:
     can_apply: bool
     #: Why a Python kernel takes no calls; empty otherwise.
     remark: str
+    #: Whether it answers in subshells while its main thread computes.
+    has_subshells: bool
+    #: Its ``/dev/shm``; empty when it has none or takes no calls.
+    place: str = ""
 
 
 class Joining:
@@ -79,9 +84,17 @@ class Joining:
         info = await self._ask("kernel_info_request", {}, START_LIMIT_S)
         await self._prove_output()
         language = str((info.get("language_info") or {}).get("name", "unknown"))
-        if language != "python":
-            return Joined(language, None, None, can_apply=False, remark="")
-        return await self._extend(language)
+        has_subshells = "kernel subshells" in (info.get("supported_features") or ())
+        report, remark = await self._extend() if language == "python" else (None, "")
+        return Joined(
+            language,
+            report.python if report else None,
+            report.pid if report else None,
+            can_apply=report is not None,
+            remark=remark,
+            has_subshells=has_subshells,
+            place=report.place if report else "",
+        )
 
     def heard(self, message: Message) -> None:
         """Take a message from iopub while the engine joins."""
@@ -102,19 +115,24 @@ class Joining:
         assert self._link.sub is not None  # noqa: S101 - subscribed in run
         self._link.sub.unsubscribe(self._topic)
 
-    async def _extend(self, language: str) -> Joined:
-        """Load the extension, by source where it is not installed, and reach its channel."""
+    async def _extend(self) -> tuple[EngineReport | None, str]:
+        """Load the extension, by source where it is not installed, and reach its channel.
+
+        Returns
+        -------
+        tuple
+            What it reports; or None, and why the kernel takes no calls.
+        """
         for request in (bootstrap.probe_request, bootstrap.source_request):
             reply = await self._ask("execute_request", request(self._link.name), STEP_LIMIT_S)
             if (report := bootstrap.read_report(reply)) is not None:
                 break
             log.info("engine %s: %s", self._link.name, bootstrap.refusal(reply))
         else:
-            remark = f"it takes no calls, only cells: {bootstrap.refusal(reply)}"
-            return Joined(language, None, None, can_apply=False, remark=remark)
+            return None, f"it takes no calls, only cells: {bootstrap.refusal(reply)}"
         self._links.connect(self._link, "apply", report.apply_url)
         await self._ask("ping_request", {}, STEP_LIMIT_S, channel="apply")
-        return Joined(language, report.python, report.pid, can_apply=True, remark="")
+        return report, ""
 
     async def _ask(
         self, msg_type: str, content: Mapping[str, Any], limit_s: float, *, channel: str = "shell"

@@ -56,6 +56,8 @@ class Link:
         self.ended: str | None = None
         self._waiting: dict[str, asyncio.Future[Message]] = {}
         self._count = 0
+        #: How many calls were sent.
+        self.calls = 0
 
     @property
     def can_apply(self) -> bool:
@@ -156,12 +158,17 @@ class Links:
         link.fail(why)
 
     def request(
-        self, link: Link, channel: str, msg_type: str, content: Mapping[str, Any]
+        self,
+        link: Link,
+        channel: str,
+        msg_type: str,
+        content: Mapping[str, Any],
+        subshell: str | None = None,
     ) -> tuple[str, asyncio.Future[Message]]:
         """Send a request of the controller's own; return its id and a future for the answer."""
         msg_id = link.new_id()
         future = link.expect(msg_id)
-        self.send(link, channel, msg_type, msg_id, content)
+        self.send(link, channel, msg_type, msg_id, content, subshell=subshell)
         return msg_id, future
 
     def send(
@@ -174,11 +181,18 @@ class Links:
         *,
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Frame] = (),
+        subshell: str | None = None,
     ) -> None:
         """Send one message; to an engine that is gone it is dropped: its exit is reported."""
         wire = link.own if channel == "apply" else link.stock
         frames = wire.encode(
-            msg_type, msg_id, content, metadata=metadata, buffers=buffers, to=link.name
+            msg_type,
+            msg_id,
+            content,
+            metadata=metadata,
+            buffers=buffers,
+            to=link.name,
+            subshell=subshell,
         )
         try:
             self._ports[channel].send([link.id, *frames])

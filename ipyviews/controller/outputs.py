@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.core.events import Kind, Status
 from ipyviews.errors import ProtocolError
+from ipyviews.ids import client_of, parse_attempt
 from ipyviews.protocol.wire import unbundle
 
 if TYPE_CHECKING:
@@ -37,27 +38,25 @@ NOT_OUTPUT = frozenset({"status", "iopub_welcome", "shutdown_reply"})
 
 
 @dataclass(slots=True)
-class Answer:
-    """An engine's reply to an attempt, with all its output sent on."""
-
-    message: Message
-    incomplete: bool
-    #: How long the call ran; None when its engine did not say [s].
-    ran_s: float | None = None
-
-
-@dataclass(slots=True)
 class Flight:
-    """An attempt between its dispatch and its answer."""
+    """An attempt from its dispatch until its reply and all its output are passed on."""
 
+    #: The ``msg_id`` its engine sees.
+    name: str
     attempt: Attempt
     kind: Kind
     client: ClientId
+    link: Link
     idle: bool = False
-    #: The reply, while it waits for the idle.
+    #: Which of the calls sent to its engine's life it is, from 0; negative before, and for a cell.
+    number: int = -1
+    #: The engine's reply; from then on it waits for the idle at most.
     reply: Message | None = None
     status: Status = Status.OK
+    #: How long the call ran; None when its engine did not say [s].
     ran_s: float | None = None
+    #: Whether some of the output may be missing.
+    incomplete: bool = False
     #: When the reply or output came last, by the loop's clock [s].
     heard: float = 0.0
     timer: asyncio.TimerHandle | None = None
@@ -89,7 +88,7 @@ class Gate:
         turns: Turns,
         counters: Counter[str],
         *,
-        answered: Callable[[Attempt, Status, Answer], None],
+        answered: Callable[[Flight], None],
         returned: Callable[[tuple[Attempt, ...]], None],
     ) -> None:
         self._loop = loop
@@ -101,10 +100,22 @@ class Gate:
         self._flights: dict[str, Flight] = {}
         #: Called with task, type and content of every message of output.
         self.on_output: Callable[[TaskId, str, Frame], None] = lambda _task, _type, _content: None
+        #: Takes an engine's word that it has let go of shared memory.
+        self.on_released: Callable[[Link, Message], None] = lambda _link, _message: None
 
-    def open(self, attempt: Attempt, kind: Kind, client: ClientId) -> None:
+    def open(self, name: str, attempt: Attempt, kind: Kind, client: ClientId, link: Link) -> None:
         """Expect output and a reply of an attempt that is about to be sent."""
-        self._flights[attempt.msg_id] = Flight(attempt, kind, client)
+        self._flights[name] = Flight(name, attempt, kind, client, link)
+
+    def number(self, link: Link, names: Sequence[str]) -> int:
+        """Number calls that are about to be sent, and return the first number."""
+        first = link.calls
+        for number, name in enumerate(names, first):
+            # Its engine may be lost already.
+            if (flight := self._flights.get(name)) is not None:
+                flight.number = number
+        link.calls += len(names)
+        return first
 
     def is_running(self, attempt: Attempt) -> bool:
         """Whether the attempt was sent and has not replied."""
@@ -125,6 +136,8 @@ class Gate:
             return
         if message.msg_type == "calls_returned":
             self._give_back(link, message)
+        elif message.msg_type == "segments_released":
+            self.on_released(link, message)
         elif len(parts) == 1:
             self._replied(link, parts[0])
         else:
@@ -137,21 +150,23 @@ class Gate:
 
     def _give_back(self, link: Link, message: Message) -> None:
         flights = [self._flights.get(str(name)) for name in _read(message).get("attempts", ())]
-        found = [flight for flight in flights if flight is not None and _is_from(link, flight)]
+        found = [flight for flight in flights if flight is not None and flight.link is link]
         for flight in found:
             self._close(flight)
         self._returned(tuple(flight.attempt for flight in found))
 
     def _replied(self, link: Link, message: Message) -> None:
         flight = self._flights.get(message.parent_id)
-        if flight is None or flight.reply is not None or not _is_from(link, flight):
+        if flight is None or flight.reply is not None or flight.link is not link:
             self._counters["stale"] += 1
             return
         content = _read(message)
-        link.foreign_loop = flight.kind is Kind.APPLY and content.get("eventloop") is True
-        flight.status, flight.ran_s = _status(content), _ran_s(message, content)
+        is_call = flight.kind is Kind.APPLY
+        link.foreign_loop = is_call and content.get("eventloop") is True
+        flight.status = Status.OK if content.get("status") == "ok" else _status(content)
+        flight.ran_s = _ran_s(message, content)
         flight.reply = message
-        if flight.idle or (flight.kind is Kind.APPLY and content.get("output") is not True):
+        if flight.idle or (is_call and content.get("output") is not True):
             self._pass(flight, incomplete=False)
         else:
             flight.heard = self._loop.time()
@@ -160,31 +175,56 @@ class Gate:
     def published(self, link: Link, message: Message) -> None:
         """Take a message from an engine's iopub."""
         flight = self._flights.get(message.parent_id)
-        if flight is None or not _is_from(link, flight):
+        if flight is None:
+            self._published_late(link, message)
+        elif flight.link is not link:
             self._counters["output_without_task"] += 1
-            return
-        if message.msg_type == "status":
+        elif message.msg_type == "status":
             self._status_changed(flight, message)
         elif message.msg_type not in NOT_OUTPUT:
             flight.heard = self._loop.time()
-            self.on_output(flight.attempt.task, message.msg_type, message.content)
-            self._clients.output(
-                flight.client,
-                message.msg_type,
-                message.content,
-                task=flight.attempt.task,
-                metadata=_output_metadata(message, flight),
-                buffers=message.buffers,
-            )
+            self._send_output(flight.client, flight.attempt, message)
 
-    def engine_lost(self, link: Link) -> None:
-        """Pass the replies that were held and expect nothing more of this engine."""
+    def _published_late(self, link: Link, message: Message) -> None:
+        """Pass on what a thread or callback writes after the end of its cell or call.
+
+        To whom, its name says: nothing need be remembered of what has ended.
+        """
+        attempt = parse_attempt(message.parent_id)
+        if attempt is None or not _is_from(link, attempt):
+            self._counters["output_without_task"] += 1
+        elif message.msg_type not in NOT_OUTPUT:
+            self._counters["output_late"] += 1
+            self._send_output(client_of(attempt.task), attempt, message)
+
+    def _send_output(self, client: ClientId, attempt: Attempt, message: Message) -> None:
+        self.on_output(attempt.task, message.msg_type, message.content)
+        self._clients.output(
+            client,
+            message.msg_type,
+            message.content,
+            task=attempt.task,
+            metadata=_output_metadata(message, attempt),
+            buffers=message.buffers,
+        )
+
+    def engine_lost(self, link: Link) -> list[Flight]:
+        """Pass the replies that were held and expect nothing more of this engine.
+
+        Returns
+        -------
+        list of Flight
+            The calls without a reply.
+        """
         self._turns.finish(link)
-        for flight in [f for f in self._flights.values() if _is_from(link, f)]:
+        unanswered: list[Flight] = []
+        for flight in [f for f in self._flights.values() if _is_from(link, f.attempt)]:
             if flight.reply is not None:
                 self._pass(flight, incomplete=True)
             else:
                 self._close(flight)
+                unanswered.append(flight)
+        return [flight for flight in unanswered if flight.kind is Kind.APPLY]
 
     def close(self) -> None:
         """Stop all timers."""
@@ -207,19 +247,17 @@ class Gate:
             self._pass(flight, incomplete=True)
 
     def _pass(self, flight: Flight, *, incomplete: bool) -> None:
-        assert flight.reply is not None  # noqa: S101 - only replied flights come here
         self._close(flight)
-        answer = Answer(flight.reply, incomplete, flight.ran_s)
-        self._answered(flight.attempt, flight.status, answer)
+        flight.incomplete = incomplete
+        self._answered(flight)
 
     def _close(self, flight: Flight) -> None:
         if flight.timer is not None:
             flight.timer.cancel()
-        del self._flights[flight.attempt.msg_id]
+        del self._flights[flight.name]
 
 
-def _is_from(link: Link, flight: Flight) -> bool:
-    attempt = flight.attempt
+def _is_from(link: Link, attempt: Attempt) -> bool:
     return attempt.engine == link.engine and attempt.incarnation == link.incarnation
 
 
@@ -233,17 +271,16 @@ def _read(message: Message) -> dict[str, Any]:
 
 
 def _status(content: dict[str, Any]) -> Status:
-    said = content.get("status")
-    if said == "ok":
-        return Status.OK
     if content.get("unmet") is True:
         return Status.UNMET
-    return Status.ABORTED if said in ("aborted", "abort") else Status.ERROR
+    return Status.ABORTED if content.get("status") in ("aborted", "abort") else Status.ERROR
 
 
 def _ran_s(message: Message, content: dict[str, Any]) -> float | None:
     """Return how long it ran by the engine's clock: a call says it, a cell's reply has it too."""
     started, ended = content.get("started"), content.get("ended")
+    if type(started) is float is type(ended):
+        return max(0.0, ended - started)
     if started is None:
         started, ended = message.metadata.get("started"), message.header.get("date")
     try:
@@ -258,6 +295,6 @@ def _seconds(when: Any) -> float:
     return when if type(when) is float else datetime.fromisoformat(when).timestamp()
 
 
-def _output_metadata(message: Message, flight: Flight) -> dict[str, Any]:
-    ours = {"engine": flight.attempt.engine, "date": message.header.get("date")}
+def _output_metadata(message: Message, attempt: Attempt) -> dict[str, Any]:
+    ours = {"engine": attempt.engine, "date": message.header.get("date")}
     return {**message.metadata, "ipyviews": ours}

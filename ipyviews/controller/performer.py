@@ -11,8 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ipyviews.controller.turns import Turns
-from ipyviews.core.effects import Dispatch, Forget, Interrupt, Recall, Reply, Verdict, WakeAt
-from ipyviews.core.events import Kind, TaskReplied, TasksReturned, Woke
+from ipyviews.core.effects import Dispatch, Interrupt, Recall, Reply, Verdict, WakeAt
+from ipyviews.core.events import Kind, RepliesTaken, TaskReplied, TasksReturned, Woke
 from ipyviews.protocol.wire import pack
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from ipyviews.controller.clients import Clients
     from ipyviews.controller.fleet import Fleet
     from ipyviews.controller.links import Link, Links
-    from ipyviews.controller.outputs import Answer, Gate
+    from ipyviews.controller.outputs import Flight, Gate
     from ipyviews.controller.records import Records
     from ipyviews.controller.requests import PendingTask, Store
+    from ipyviews.controller.sharing import Sharing
     from ipyviews.core.effects import Effect, Run
-    from ipyviews.core.events import Event, Status
+    from ipyviews.core.events import Event
     from ipyviews.core.state import ControllerState
-    from ipyviews.ids import Attempt, TaskId
+    from ipyviews.ids import Attempt, EngineId, TaskId
+    from ipyviews.protocol.wire import Frame
 
     #: What goes in one message: kind, submission, urgency.
     Together = tuple[Kind, int, bool]
@@ -44,6 +46,9 @@ ENAMES = {
     Verdict.IMPOSSIBLE: "ImpossibleDependency",
     Verdict.INVALID: "InvalidDependency",
 }
+
+
+REPLY_TYPES = {kind: f"{kind}_reply" for kind in Kind}
 
 
 class Performer:
@@ -64,22 +69,25 @@ class Performer:
         self.fleet: Fleet
         self.gate: Gate
         self.records: Records
+        self.sharing: Sharing
         #: Called with a sentence when an event could not be handled.
         self.on_broken: Callable[[str], None] = lambda _why: None
         self._store = store
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[tuple[Event, Answer | None]] = deque()
+        self._queue: deque[tuple[Event, Flight | None]] = deque()
         self._is_busy = False
         #: More than 0 while what is decided is sent later, more together.
         self._held = 0
+        #: Whether engines that replied meanwhile have been given nothing more to do so far.
+        self._has_freed = False
         #: Work that is done in slices.
         self.turns = Turns(self._loop, self.quietly, self.send)
         #: Calls and cells that go out, by engine and request.
-        self._leaving: dict[Link, dict[Together, list[tuple[Attempt, PendingTask]]]] = {}
+        self._leaving: dict[Link, dict[Together, list[tuple[str, PendingTask]]]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
         self._background: set[asyncio.Task[None]] = set()
 
-    def feed(self, event: Event, answer: Answer | None = None) -> list[Effect]:
+    def feed(self, event: Event, flight: Flight | None = None) -> list[Effect]:
         """Give one event to the core and perform its effects, then those of what follows.
 
         Returns
@@ -87,19 +95,14 @@ class Performer:
         list of Effect
             What the core decided on `event`; empty when called while another is performed.
         """
-        self._queue.append((event, answer))
-        first: list[Effect] = []
         if self._is_busy:
-            return first
+            self._queue.append((event, flight))
+            return []
         self._is_busy = True
         try:
+            first = self._take(event, flight)
             while self._queue:
-                current, answer = self._queue.popleft()
-                effects = self.state.handle(current)
-                if current is event:
-                    first = effects
-                for effect in effects:
-                    self._perform(effect, answer)
+                self._take(*self._queue.popleft())
         except Exception as error:
             # The core and the world may differ now, and somebody would wait for ever.
             self.on_broken(f"the controller failed: {error!r}; its log in the run folder says more")
@@ -110,11 +113,20 @@ class Performer:
             self.send()
         return first
 
+    def _take(self, event: Event, flight: Flight | None) -> list[Effect]:
+        effects = self.state.handle(event)
+        for effect in effects:
+            self._perform(effect, flight)
+        return effects
+
     def quietly(self, work: Callable[[], None]) -> None:
         """Run `work` and leave what it causes to be sent by the next `send`."""
         self._held += 1
         try:
             work()
+            if self._held == 1 and self._has_freed:
+                self._has_freed = False
+                self.feed(RepliesTaken(self._loop.time()))
         finally:
             self._held -= 1
 
@@ -123,9 +135,11 @@ class Performer:
         self._send_dispatches()
         self.clients.flush()
 
-    def answered(self, attempt: Attempt, status: Status, answer: Answer) -> None:
+    def answered(self, flight: Flight) -> None:
         """Tell the core that an attempt has ended; its answer is at hand for the reply."""
-        self.feed(TaskReplied(self._loop.time(), attempt, status, answer.ran_s), answer)
+        now, is_held = self._loop.time(), self._held > 0
+        self._has_freed |= is_held
+        self.feed(TaskReplied(now, flight.attempt, flight.status, flight.ran_s, is_held), flight)
 
     def returned(self, attempts: tuple[Attempt, ...]) -> None:
         """Tell the core that an engine gave back what it had not started."""
@@ -135,6 +149,10 @@ class Performer:
         """Return those that have ended, or whose request has not been taken in so far."""
         return [task for task in tasks if task not in self._store]
 
+    def is_busy(self, engine: EngineId) -> bool:
+        """Whether an engine has been sent something that has not ended."""
+        return bool(self.state.engines[engine].running)
+
     def close(self) -> None:
         """Stop timers and what runs in the background."""
         self.turns.close()
@@ -143,18 +161,16 @@ class Performer:
         for task in self._background:
             task.cancel()
 
-    def _perform(self, effect: Effect, answer: Answer | None) -> None:
+    def _perform(self, effect: Effect, flight: Flight | None) -> None:
         match effect:
             case Dispatch():
                 self._dispatch(effect)
+            case Reply():
+                self._reply(effect, flight)
             case Recall(attempts):
                 self._recall(attempts)
             case Interrupt(attempt, kind):
                 self.interrupt(attempt, kind)
-            case Reply():
-                self._reply(effect, answer)
-            case Forget(task):
-                self._store.forget(task)
             case WakeAt(when):
                 self._wake_at(when)
             case _:
@@ -163,45 +179,55 @@ class Performer:
     # -- to engines ------------------------------------------------------------------------------
 
     def _dispatch(self, dispatch: Dispatch) -> None:
-        attempt, kind = dispatch.attempt, dispatch.kind
+        attempt, kind, is_urgent = dispatch
         link = self.fleet.link(attempt.engine, attempt.incarnation)
         if link is None:
             # Its exit is being told; the core hears of it in an event that is already queued.
             return
         pending = self._store.get(attempt.task)
-        self.gate.open(attempt, kind, pending.client)
-        together = kind, id(pending.submission), dispatch.urgent
-        self._leaving.setdefault(link, {}).setdefault(together, []).append((attempt, pending))
+        name = attempt.msg_id
+        self.gate.open(name, attempt, kind, pending.client, link)
+        together = kind, id(pending.submission), is_urgent
+        self._leaving.setdefault(link, {}).setdefault(together, []).append((name, pending))
 
     def _send_dispatches(self, to: Link | None = None) -> None:
         """Send what goes out, that `to` an engine in any case.
 
         More is coming for an engine while a bundle of its replies is taken in: only what is urgent
-        does not wait for it.
+        does not wait for it, nor for what goes out with it.
         """
-        for link, requests in list(self._leaving.items()):
-            is_hasty = any(urgent or kind is Kind.EXECUTE for kind, _, urgent in requests)
-            if link is to or is_hasty or not self.turns.is_ending(link):
-                del self._leaving[link]
-                for (kind, _, urgent), calls in requests.items():
-                    self._send(link, kind, calls, urgent=urgent)
+        hasty = {
+            link
+            for link, requests in self._leaving.items()
+            if any(urgent or kind is Kind.EXECUTE for kind, _, urgent in requests)
+        }
+        for link in sorted(self._leaving, key=lambda link: link not in hasty):
+            if link is to or link in hasty or not self.turns.is_ending(link):
+                requests = self._leaving.pop(link)
+                for kind, submission, urgent in sorted(requests, key=lambda one: not one[2]):
+                    self._send(link, kind, requests[kind, submission, urgent], urgent=urgent)
 
     def _send(
-        self, link: Link, kind: Kind, calls: list[tuple[Attempt, PendingTask]], *, urgent: bool
+        self, link: Link, kind: Kind, calls: list[tuple[str, PendingTask]], *, urgent: bool
     ) -> None:
-        attempt, pending = calls[0]
-        content, buffers = pending.frames()
+        name, pending = calls[0]
         if len(calls) > 1:
-            tasks = [one.index for _, one in calls]
-            bundle, buffers = pending.submission.cut_together(tasks)
-            content = pack({**bundle, "attempts": [one.msg_id for one, _ in calls]})
+            places = [one.place for _, one in calls]
+            bundle, buffers = pending.submission.cut_together(places)
+            content: Frame = pack({**bundle, "attempts": [name for name, _ in calls]})
+        else:
+            content, buffers = pending.frames()
+        metadata = None
+        if kind is Kind.APPLY:
+            first = self.gate.number(link, [name for name, _ in calls])
+            metadata = pending.metadata(first, urgent=urgent)
         self.links.send(
             link,
             "apply" if kind is Kind.APPLY else "shell",
             f"{kind}_request",
-            attempt.msg_id,
+            name,
             content,
-            metadata=pending.metadata(urgent=urgent) if kind is Kind.APPLY else None,
+            metadata=metadata,
             buffers=buffers,
         )
         if kind is Kind.APPLY and link.foreign_loop:
@@ -241,41 +267,36 @@ class Performer:
 
     # -- to clients ------------------------------------------------------------------------------
 
-    def _reply(self, reply: Reply, answer: Answer | None) -> None:
-        pending = self._store.get(reply.task)
+    def _reply(self, reply: Reply, flight: Flight | None) -> None:
+        task, client, verdict, attempt, _, runs = reply
+        pending = self._store.take(task)
         ours: dict[str, Any] = {
-            "verdict": reply.verdict,
-            "engine": reply.attempt.engine if reply.attempt else pending.engine,
-            "attempts": self._history(reply.runs),
+            "verdict": verdict,
+            "engine": attempt.engine if attempt else pending.engine,
+            "attempts": self._history(runs),
         }
-        msg_type = f"{pending.kind}_reply"
-        if reply.verdict is not Verdict.REPLIED or answer is None:
-            reason = _reason(reply, answer)
-            content = error_content(ENAMES.get(reply.verdict, "TaskError"), reason)
-            self.clients.reply(
-                reply.client, msg_type, content, task=reply.task, metadata={"ipyviews": ours}
-            )
-            self.records.ended(reply.client, reply.task, ours, content, ())
-            return
-        if answer.incomplete:
-            ours["incomplete_output"] = True
-        self.clients.reply(
-            reply.client,
-            msg_type,
-            answer.message.body,
-            task=reply.task,
-            metadata={**answer.message.metadata, "ipyviews": ours},
-            buffers=answer.message.buffers,
-        )
-        message = answer.message
-        self.records.ended(reply.client, reply.task, ours, message.body, message.buffers)
+        metadata: dict[str, Any] = {"ipyviews": ours}
+        message = flight.reply if flight and verdict is Verdict.REPLIED else None
+        body: Frame | dict[str, Any]
+        buffers: Sequence[Frame] = ()
+        if message is None:
+            body = error_content(ENAMES.get(verdict, "TaskError"), _reason(reply, flight))
+        else:
+            body, buffers = message.body, message.buffers
+            if message.metadata:
+                metadata = {**message.metadata, **metadata}
+            if flight and flight.incomplete:
+                ours["incomplete_output"] = True
+        msg_type = REPLY_TYPES[pending.kind]
+        self.clients.reply(client, (task, msg_type, body, metadata, buffers))
+        self.records.ended(client, task, ours, body, buffers)
 
     def _history(self, runs: Sequence[Run]) -> list[list[Any]]:
         """Put the runs into wall-clock time; the core's clock means nothing elsewhere."""
         offset = time.time() - self._loop.time()
         return [
-            [run.engine, run.incarnation, run.started + offset, run.ended + offset, run.outcome]
-            for run in runs
+            [engine, incarnation, started + offset, ended + offset, outcome]
+            for engine, incarnation, started, ended, outcome in runs
         ]
 
     # -- time ------------------------------------------------------------------------------------
@@ -294,11 +315,12 @@ class Performer:
         task.add_done_callback(self._background.discard)
 
 
-def _reason(reply: Reply, answer: Answer | None) -> str:
+def _reason(reply: Reply, flight: Flight | None) -> str:
     """Say why a task did not run to its end; of a requirement also what its engine says of it."""
-    if reply.verdict is not Verdict.IMPOSSIBLE or reply.attempt is None or answer is None:
+    said = flight.reply if flight and reply.attempt else None
+    if reply.verdict is not Verdict.IMPOSSIBLE or said is None:
         return reply.reason
-    return f"{reply.reason}; the last said: {answer.message.read().get('evalue', '')}"
+    return f"{reply.reason}; the last said: {said.read().get('evalue', '')}"
 
 
 def error_content(ename: str, sentence: str) -> dict[str, Any]:

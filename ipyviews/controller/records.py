@@ -95,6 +95,8 @@ class Records:
         self.memory = Memory(limits or Limits(), counters)
         #: Runs a recorded task again: set by the driver.
         self.submit_again: Resubmit
+        #: Returns buffers with what they refer to: what is kept must outlive its sender.
+        self.whole: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda buffers: buffers
         self._clients = clients
         self._file = file
         self._keep = keep
@@ -163,7 +165,7 @@ class Records:
         if self._keep:
             self.memory.keep(task, buffers)
         elif wanted or (self._keep_undelivered and client not in self._clients):
-            self.memory.keep(task, buffers)
+            self.memory.keep(task, self.whole(buffers))
             self._unclaimed[task] = wanted or set()
         if self._file is not None and (record := self.memory.get(task)) is not None:
             self._file.write(record)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.performer import error_content
 from ipyviews.controller.submissions import parse_submission
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PendingTask:
+class PendingTask(NamedTuple):
     """A task that is not final: who asked, and where its frames are."""
 
     client: ClientId
     submission: Submission
-    index: int
+    #: Its place among the tasks of the request, from 0.
+    place: int
 
     @property
     def kind(self) -> Kind:
@@ -49,16 +49,28 @@ class PendingTask:
     def engine(self) -> EngineId | None:
         """The engine of a direct task."""
         targets = self.submission.choice.targets
-        return None if targets is None else targets[self.index]
+        return None if targets is None else targets[self.place]
 
     def frames(self) -> tuple[Frame, Sequence[Frame]]:
         """Return content and buffers for an engine."""
-        return self.submission.cut(self.index)
+        return self.submission.cut(self.place)
 
-    def metadata(self, *, urgent: bool = False) -> dict[str, Any]:
-        """Return the metadata of an ``apply_request`` for an engine."""
-        haste = {"urgent": True} if urgent else {}
-        return {"ipyviews": {"client": self.client, **self.submission.ours, **haste}}
+    def metadata(self, first: int, *, urgent: bool = False) -> dict[str, Any]:
+        """Return the metadata of an ``apply_request`` for an engine.
+
+        Parameters
+        ----------
+        first
+            The number of its first call among those sent to that life of the engine.
+        urgent
+            Whether it goes before what waits there.
+        """
+        ours = {"client": self.client, **self.submission.ours, "first": first}
+        if urgent:
+            ours["urgent"] = True
+        if self.submission.choice.targets is not None:
+            ours["direct"] = True
+        return {"ipyviews": ours}
 
 
 class Store:
@@ -81,9 +93,13 @@ class Store:
         """Return what is kept of a task that is not final."""
         return self._tasks[task]
 
-    def forget(self, task: TaskId) -> None:
-        """Drop a task's frames."""
-        del self._tasks[task]
+    def has_tasks_of(self, client: str) -> bool:
+        """Whether a client has tasks that are not final."""
+        return any(pending.client == client for pending in self._tasks.values())
+
+    def take(self, task: TaskId) -> PendingTask:
+        """Return what is kept of a task, which is final now, and keep it no longer."""
+        return self._tasks.pop(task)
 
 
 class Requests:
@@ -192,25 +208,12 @@ class Requests:
         header: dict[str, Any],
         ours: dict[str, Any],
     ) -> Iterator[None]:
-        choice = submission.choice
+        kind, terms = submission.kind, submission.choice.terms
+        engines = submission.choice.targets or repeat(None)
         self._records.submitted(client, request, submission, header, ours)
-        for index in range(submission.tasks):
-            task = task_id(request, index)
-            pending = PendingTask(client, submission, index)
-            self._store.put(task, pending)
-            event = TaskSubmitted(
-                self._loop.time(),
-                task,
-                client,
-                request,
-                submission.kind,
-                engine=pending.engine,
-                allowed=choice.allowed,
-                retries=choice.retries,
-                reruns=choice.reruns,
-                timeout_s=choice.timeout_s,
-                after=choice.after,
-                follow=choice.follow,
-            )
-            self._feed(event)
+        for place, engine in zip(range(submission.tasks), engines, strict=False):
+            task = task_id(request, place)
+            self._store.put(task, PendingTask(client, submission, place))
+            now = self._loop.time()
+            self._feed(TaskSubmitted(now, task, client, request, kind, engine, *terms))
             yield

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ipyviews.protocol.wire import Frame, Message
 
+#: What of a request's metadata engines are told.
+PASSED_ON = frozenset({"python", "name", "shared"})
+
 KINDS = {"execute_request": Kind.EXECUTE, "apply_request": Kind.APPLY}
 
 
@@ -35,6 +38,18 @@ class Choice:
     #: What load-balanced tasks have to wait for, and where they have to run.
     after: Dependency | None = None
     follow: Dependency | None = None
+
+    @property
+    def terms(self) -> tuple[Any, ...]:
+        """All but the engines of a direct request, in the order of a `TaskSubmitted`."""
+        return (
+            self.allowed,
+            self.retries,
+            self.reruns,
+            self.timeout_s,
+            self.after,
+            self.follow,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +75,7 @@ class Submission:
     choice: Choice
     #: How many tasks it makes. [count]
     tasks: int
-    #: For the engine: ``python`` and ``name``.
+    #: For the engine: ``python``, ``name`` and ``shared``.
     ours: dict[str, Any]
     content: Frame
     buffers: Sequence[Frame]
@@ -127,7 +142,7 @@ def parse_submission(message: Message) -> Submission:
         raise UsageError(
             f"{entries} calls do not fit {tasks} targets: one for each, or one for all"
         )
-    ours = {name: value for name, value in message.ours.items() if name in ("python", "name")}
+    ours = {name: value for name, value in message.ours.items() if name in PASSED_ON}
     return Submission(kind, choice, tasks, ours, message.content, message.buffers, cuts)
 
 
@@ -209,8 +224,7 @@ def _cuts(message: Message) -> Cuts:
 
 
 def _is_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, list)
-        and len(entry) == 2
-        and all(type(number) is int and number >= 0 for number in entry)
-    )
+    if type(entry) is not list or len(entry) != 2:
+        return False
+    size, count = entry
+    return type(size) is int is type(count) and size >= 0 and count >= 0

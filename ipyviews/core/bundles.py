@@ -13,15 +13,22 @@ from ipyviews.core.effects import Recall
 
 if TYPE_CHECKING:
     from ipyviews.core.engines import Engine
+    from ipyviews.core.tasks import Task
 
 
-def recall(engine: Engine) -> list[Recall]:
+def recall(engine: Engine, before: Task | None = None) -> list[Recall]:
     """Ask an engine for what it has not started, at most once for each attempt.
 
-    The oldest is what it runs; unless a direct call went before it.
+    The oldest is what it runs; unless direct calls went before it. Those of the client of `before`,
+    the task that is to run next, came before it.
     """
     running = list(engine.running.values())
-    asked = [task for task in running[engine.direct not in running[1:] :] if not task.recalled]
+    is_first = not engine.directs or running[0].id in engine.directs
+    asked = [
+        task
+        for task in running[is_first:]
+        if not (task.recalled or (before and task.home is engine and task.client is before.client))
+    ]
     for task in asked:
         task.recalled = True
     attempts = tuple(task.attempt for task in asked if task.attempt is not None)

@@ -190,6 +190,11 @@ class Graph:
             self._changed[condition] = None
         return list(self._bound.pop(engine, ()))
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether there are conditions to look at."""
+        return bool(self._changed)
+
     def changed(self) -> Iterator[Task]:
         """Take out, one by one, the tasks whose conditions have changed."""
         while self._changed:

@@ -1,14 +1,14 @@
 """Everything a controller can decide.
 
-Imperative, frozen, in the order to perform them. Payload bytes are not here: the driver holds
-the frames of a task until it is told to `Forget` them.
+Imperative, immutable, in the order to perform them; the frequent ones are tuples, which are made
+faster. Payload bytes are not here: the driver holds the frames of a task until its `Reply`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ipyviews.core.events import Kind
@@ -40,8 +40,7 @@ class Verdict(StrEnum):
     INVALID = "invalid"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One attempt in a task's history, for ``ar.attempts``."""
 
     engine: EngineId
@@ -52,8 +51,7 @@ class Run:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(NamedTuple):
     """Send this attempt to its engine now."""
 
     attempt: Attempt
@@ -77,9 +75,8 @@ class Interrupt:
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Tell the client how its task ended. Exactly one for each task."""
+class Reply(NamedTuple):
+    """Tell the client how its task ended, and drop the task's frames. Exactly one for each task."""
 
     task: TaskId
     client: ClientId
@@ -92,17 +89,10 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
-    """Drop the frames of this task."""
-
-    task: TaskId
-
-
-@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Send `Woke` at this time, or later."""
 
     when: float
 
 
-Effect = Dispatch | Recall | Interrupt | Reply | Forget | WakeAt
+Effect = Dispatch | Recall | Interrupt | Reply | WakeAt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import StrEnum
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ipyviews.core.events import Kind
@@ -13,13 +13,14 @@ from ipyviews.core.queues import Home
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipyviews.core.clients import Client
     from ipyviews.core.placement import Pool
     from ipyviews.core.tasks import Task
     from ipyviews.ids import EngineId, TaskId
 
 
 #: Calls in flight on one engine: so many [count] ...
-MOST_AHEAD = 32
+MOST_AHEAD = 64
 
 #: ... or so much work [s], as far as it can be told from the calls before.
 AHEAD_S = 0.005
@@ -41,7 +42,8 @@ class Engine(Home):
     __slots__ = (
         "ahead_s",
         "can_apply",
-        "direct",
+        "direct_s",
+        "directs",
         "draining",
         "id",
         "incarnation",
@@ -72,8 +74,9 @@ class Engine(Home):
         self.kind: Kind | None = None
         #: How long those were thought to take together. [s]
         self.ahead_s = 0.0
-        #: The direct call among them.
-        self.direct: Task | None = None
+        #: The direct calls among them, all of one client, and how long they were thought to take.
+        self.directs: dict[TaskId, Task] = {}
+        self.direct_s = 0.0
         #: The one among them that no balanced call may join: a cell, or a task that runs alone.
         self.single: Task | None = None
         #: Takes nothing more: the next task in turn cannot go with those that run.
@@ -111,7 +114,8 @@ class Engine(Home):
         if task.kind is Kind.EXECUTE:
             self.single = task
         elif task.home is self:
-            self.direct = task
+            self.directs[task.id] = task
+            self.direct_s += task.estimate_s
         elif task.is_alone:
             self.single = task
 
@@ -119,8 +123,8 @@ class Engine(Home):
         """Note that a task runs no more."""
         del self.running[task.id]
         self.ahead_s -= task.estimate_s
-        if self.direct is task:
-            self.direct = None
+        if self.directs.pop(task.id, None) is not None:
+            self.direct_s = self.direct_s - task.estimate_s if self.directs else 0.0
         if self.single is task:
             self.single = None
         if not self.running:
@@ -134,24 +138,36 @@ class Engine(Home):
             return False
         if not self.running:
             return True
-        # One direct call may go before the balanced ones that it has not started.
-        return self.kind is Kind.APPLY and self.direct is None and self.most > 1
+        # Direct calls may go before the balanced ones that it has not started.
+        return self.kind is Kind.APPLY and self.most > 1
 
     def can_take(self, kind: Kind) -> bool:
         """Whether it can take a balanced task of this kind now."""
         if not self.running:
             return self.has_room()
-        is_apply = kind is Kind.APPLY is self.kind
+        if not kind is Kind.APPLY is self.kind or self.single is not None or self.directs:
+            return False
         is_full = self.ahead_s >= AHEAD_S or len(self.running) >= self.most
-        return is_apply and self.single is None and not is_full and self.has_room()
+        return not is_full and self.has_room()
 
     def can_start(self, task: Task) -> bool:
         """Whether it can take this very task now."""
         if not self.running:
             return self.has_room()
         if task.home is self:
-            return task.kind is Kind.APPLY and self.has_room()
+            return task.kind is Kind.APPLY and self.has_room() and self._may_follow(task)
         return not task.is_alone and self.can_take(task.kind)
+
+    def _may_follow(self, task: Task) -> bool:
+        """Whether a direct call may be sent after those in flight, which keep its order."""
+        if not self.directs:
+            return True
+        is_full = self.direct_s >= AHEAD_S or len(self.directs) >= self.most
+        return self.is_held_by(task.client) and not is_full and not task.is_timed
+
+    def is_held_by(self, client: Client) -> bool:
+        """Whether the direct calls in flight are this client's."""
+        return any(task.client is client for task in islice(self.directs.values(), 1))
 
     def is_stale(self, incarnation: int) -> bool:
         """Whether the loss of this life is old news; 0 is a life that never joined."""

@@ -1,15 +1,16 @@
 """Everything that can happen to a controller.
 
-Past tense, frozen, with the time it happened: the core has no clock of its own. ``now`` is in
-seconds of a clock that never goes back. The driver makes these, `ControllerState.handle` takes
-them, and a recorded list of them replays to the same effects.
+Past tense, immutable (the frequent ones are tuples, which are made faster), with the time it
+happened: the core has no clock of its own. ``now`` is in seconds of a clock that never goes back.
+The driver makes these, `ControllerState.handle` takes them, and a recorded list of them replays to
+the same effects.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ipyviews.ids import Attempt, ClientId, EngineId, RequestId, TaskId
@@ -77,10 +78,12 @@ class EngineLost:
     self_inflicted: bool = False
     #: A new incarnation of the same engine is on its way.
     restarting: bool = False
+    #: Attempts it had not started, and those that had ended without a reply, as far as is known.
+    untouched: frozenset[Attempt] = frozenset()
+    ended: frozenset[Attempt] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSubmitted:
+class TaskSubmitted(NamedTuple):
     """A client asked for one call or cell on one engine."""
 
     now: float
@@ -104,8 +107,7 @@ class TaskSubmitted:
     follow: Dependency | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskReplied:
+class TaskReplied(NamedTuple):
     """An engine finished an attempt, and all its output has arrived."""
 
     now: float
@@ -113,6 +115,15 @@ class TaskReplied:
     status: Status
     #: How long it ran there; None when the engine did not say.
     ran_s: float | None = None
+    #: More replies are at hand: its engine gets more to do at the `RepliesTaken` after them.
+    is_one_of_many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RepliesTaken:
+    """Replies that came together are all told."""
+
+    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +192,7 @@ Event = (
     | EngineLost
     | TaskSubmitted
     | TaskReplied
+    | RepliesTaken
     | TasksReturned
     | TaskWaits
     | CancelRequested

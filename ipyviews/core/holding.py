@@ -90,13 +90,15 @@ class Holding:
 
     def ended(self, task: Task, *, ok: bool) -> None:
         """Take in the end of a task; `settle` does what comes of it."""
-        self.graph.detach(task)
-        self.graph.unbind(task)
+        if task.conditions:
+            self.graph.detach(task)
+        if task.narrowed:
+            self.graph.unbind(task)
         self.graph.ended(task.id, Ended.of(task, ok=ok))
 
     def settle(self) -> None:
         """Release, or finish, the tasks that waited for what has happened."""
-        for task in self.graph.changed():
+        for task in self.graph.changed() if self.graph.has_changed else ():
             if task.state is TaskState.HELD:
                 self._decide(task)
 

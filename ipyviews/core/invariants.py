@@ -137,18 +137,23 @@ def _ahead(state: ControllerState, engine: Engine, told: str) -> Iterator[str]:
     running = list(engine.running.values())
     balanced = [task for task in running if isinstance(task.home, Pool)]
     direct = [task for task in running if task.home is engine]
-    if len(direct) > 1 or len(balanced) > state.most or (len(running) > 1 and state.most == 1):
+    most = max(len(direct), len(balanced))
+    if most > state.most or (len(running) > 1 and state.most == 1):
         yield f"{told} was sent too many: {[task.id for task in running]}"
     if any(task.is_alone for task in balanced) and (len(balanced) > 1 or direct == running[:1]):
         yield f"{told} has others beside one that is to be alone"
+    if len({task.client.id for task in direct}) > 1:
+        yield f"{told} has direct calls of several clients: {[task.id for task in direct]}"
     calls = {task.id for task in direct if task.kind is Kind.APPLY}
     singles = {task.id for task in running if task.kind is Kind.EXECUTE}
     singles |= {task.id for task in balanced if task.is_alone}
-    noted = [{task.id} if task else set() for task in (engine.direct, engine.single)]
+    noted = [set(engine.directs), {engine.single.id} if engine.single else set()]
     if noted != [calls, singles]:
         yield f"{told} takes {noted} for what goes by itself"
     if abs(engine.ahead_s - sum(task.estimate_s for task in running)) > TINY_S:
         yield f"{told} counts {engine.ahead_s} s of work ahead"
+    if abs(engine.direct_s - sum(task.estimate_s for task in engine.directs.values())) > TINY_S:
+        yield f"{told} counts {engine.direct_s} s of direct work ahead"
     if engine.is_late and not running:
         yield f"{told} is late with nothing"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ipyviews.core import bundles, schemes
 from ipyviews.core.clients import Clients
-from ipyviews.core.effects import Dispatch, Forget, Reply, Run, Verdict
+from ipyviews.core.effects import Dispatch, Reply, Run, Verdict
 from ipyviews.core.engines import MOST_AHEAD, Engine
 from ipyviews.core.events import Kind, Status
 from ipyviews.core.holding import Holding, Moves
@@ -104,7 +104,7 @@ class Mover:
             for task in home.queued:
                 self._place_refused(task, home)
             return
-        while home.has_work() and (engine := home.free_engine()):
+        while (engine := home.free_engine()) and home.has_work():
             self._fill(engine, 1)
 
     def _place_refused(self, task: Task, rest: Rest) -> None:
@@ -117,10 +117,11 @@ class Mover:
         engine.draining = False
         while most and engine.has_room() and (task := next_in_turn(engine)):
             if not engine.can_start(task):
-                if task.kind is Kind.EXECUTE or task.is_alone:
+                is_rival = task.home is engine and not engine.is_held_by(task.client)
+                if task.kind is Kind.EXECUTE or task.is_alone or is_rival:
                     # Passed over, it could wait for ever.
                     engine.draining = True
-                    self._effects += bundles.recall(engine)
+                    self._effects += bundles.recall(engine, task)
                 break
             self._start(task, engine)
             most -= 1
@@ -135,7 +136,8 @@ class Mover:
         task.started = self._now
         task.recalled = False
         task.estimate_s = task.client.call_s if self.bundle is None else 0.0
-        is_urgent = bool(engine.running) and (task.home is engine or not task.client.running)
+        is_first = not (engine.directs if task.home is engine else task.client.running)
+        is_urgent = bool(engine.running) and is_first
         engine.begin(task)
         self.clients.charge(task)
         self._effects.append(Dispatch(task.attempt, task.kind, is_urgent))
@@ -175,7 +177,6 @@ class Mover:
         self._effects.append(
             Reply(task.id, task.client.id, verdict, task.attempt, reason, task.runs)
         )
-        self._effects.append(Forget(task.id))
 
 
 def next_in_turn(engine: Engine) -> Task | None:
@@ -185,12 +186,14 @@ def next_in_turn(engine: Engine) -> Task | None:
     for their turn unless their client is far ahead: balanced tasks can go elsewhere, and a client
     of small calls may need long to use up its share.
     """
-    rests = [pool.rest for pool in engine.pools if pool.rest is not None]
-    task = _least_served(engine, (engine, *engine.pools, *rests))
+    homes = [home for home in (engine, *engine.pools) if home.lanes]
+    homes += [pool.rest for pool in engine.pools if pool.rest is not None]
+    task = _least_served(engine, homes) if homes else None
     if task is None or not engine.lanes or not engine.has_room():
         return task
     own = (engine,)
-    direct = _least_served(engine, own, engine.can_start) or _least_served(engine, own)
+    direct = None if engine.directs else _least_served(engine, own, engine.can_start)
+    direct = direct or _least_served(engine, own)
     if direct is None or direct.client.used_s - task.client.used_s > LEAD_S:
         return task
     is_beside = engine.running and engine.can_start(direct)

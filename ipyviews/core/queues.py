@@ -73,7 +73,8 @@ class Lane(Queue[int]):
 
     def put(self, task: Task) -> None:
         """Add a task."""
-        self.push(task.order, task)
+        self._tasks[task.order] = task
+        heappush(self._heap, task.order)
         if task.kind is Kind.EXECUTE:
             self._cells.setdefault(task.submission, {})[task.order] = task
 

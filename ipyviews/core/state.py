@@ -29,6 +29,7 @@ from ipyviews.core.events import (
     EngineJoined,
     EngineLost,
     Kind,
+    RepliesTaken,
     Status,
     TaskReplied,
     TasksReturned,
@@ -42,12 +43,15 @@ from ipyviews.core.queues import Home
 from ipyviews.core.tasks import Task, TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ipyviews.core.effects import Effect
     from ipyviews.core.events import Event
     from ipyviews.core.schemes import Chance
     from ipyviews.ids import Attempt
+
+#: After these, calls that wait for others may wait for ever.
+_MAKE_STUCK = (TaskWaits, TasksReturned, EngineLost)
 
 
 class ControllerState(Mover):
@@ -87,6 +91,8 @@ class ControllerState(Mover):
         #: Times asked for and not come yet, the nearest last.
         self.alarms: list[float] = []
         self._submitted = 0
+        #: Engines that are given more to do once all replies at hand are taken.
+        self._freed: dict[Engine, None] = {}
 
     def handle(self, event: Event) -> list[Effect]:
         """Take in what happened.
@@ -112,8 +118,7 @@ class ControllerState(Mover):
         self._effects = effects
         self._handle(event)
         self.holding.settle()
-        is_due = isinstance(event, TaskWaits | TasksReturned | EngineLost)
-        if self.waits and (is_due or self.holding.has_narrowed):
+        if self.waits and (self.holding.has_narrowed or isinstance(event, _MAKE_STUCK)):
             self.holding.has_narrowed = False
             self.waits.break_up(self._finish)
             self.holding.settle()
@@ -127,6 +132,8 @@ class ControllerState(Mover):
                 self._task_replied(event)
             case TaskSubmitted():
                 self._task_submitted(event)
+            case RepliesTaken():
+                self._replies_taken()
             case TasksReturned():
                 self._tasks_returned(event)
             case TaskWaits():
@@ -215,7 +222,15 @@ class ControllerState(Mover):
                 self._abort_rest(task, engine)
         # What waited for this task came before what is queued.
         self.holding.settle()
-        self._fill(engine)
+        if event.is_one_of_many:
+            self._freed[engine] = None
+        else:
+            self._fill(engine)
+
+    def _replies_taken(self) -> None:
+        freed, self._freed = self._freed, {}
+        for engine in freed:
+            self._fill(engine)
 
     def _running(self, attempt: Attempt) -> Task | None:
         """Find the task that this very attempt is of; None when it is old news."""
@@ -285,6 +300,8 @@ class ControllerState(Mover):
             event.reason,
             restarting=event.restarting,
             self_inflicted=event.self_inflicted,
+            untouched=event.untouched,
+            ended=event.ended,
         )
 
     def _lose(
@@ -294,6 +311,8 @@ class ControllerState(Mover):
         *,
         restarting: bool,
         self_inflicted: bool = False,
+        untouched: Collection[Attempt] = (),
+        ended: Collection[Attempt] = (),
     ) -> None:
         was_live = engine.state is EngineState.LIVE
         engine.state = EngineState.EXPECTED if restarting else EngineState.LOST
@@ -302,12 +321,17 @@ class ControllerState(Mover):
         engine.reason = reason
         deserted = self.pools.enrol(engine)
         self.holding.lose_places(engine)
+        for task in [one for one in engine.running.values() if one.attempt in untouched]:
+            self._give_back(task, engine)
         running = list(engine.running.values())
+        # Of several, the first had been started, and any may have been the one that ran.
+        suspects = [task for task in running if task.attempt not in ended]
         for task in running:
-            # Of several, the first had been started, and any may have been the one that ran.
-            task.suspect |= len(running) > 1
-            guilty = self_inflicted and len(running) == 1
-            self._lose_run(task, engine, guilty=guilty, started=task is running[0])
+            may_have_run = task in suspects
+            task.suspect |= may_have_run and len(suspects) > 1
+            guilty = self_inflicted and suspects == [task]
+            started = not may_have_run or task is suspects[0]
+            self._lose_run(task, engine, guilty=guilty, started=started)
         for task in engine.queued:
             if not restarting:
                 sentence = f"engine {engine.id} was lost before task {task.id} started: {reason}"
@@ -361,6 +385,9 @@ class ControllerState(Mover):
         self.clients.refund(task)
         if not task.runs:
             task.attempt = None
+        if not task.home.is_open:
+            # Its engine is lost: it ends, or waits for the next life.
+            self._move(task, TaskState.READY)
         if task.cancelled:
             self._finish(task, Verdict.CANCELLED, "cancelled before it started")
         elif task.client.gone:

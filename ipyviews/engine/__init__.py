@@ -49,7 +49,7 @@ def join(name: str) -> str:
     Returns
     -------
     str
-        JSON with ``apply_url, python, ipykernel, version, pid, has_cloudpickle``.
+        JSON with ``apply_url, python, ipykernel, version, pid, has_cloudpickle, place``.
     """
     from IPython import get_ipython  # noqa: PLC0415
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import zmq
 from tornado.ioloop import IOLoop
 
+from .flushes import Flushes
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable
@@ -31,8 +33,24 @@ PRIVATE: frozenset[str] = frozenset()
 #: How long printed text may wait for more of it [s]; ipykernel's own is 0.2.
 FLUSH_S = 0.05
 
+#: Requests that may come while something runs, or between two cells, and write nothing.
+QUESTIONS = frozenset(
+    {
+        "comm_info_request",
+        "complete_request",
+        "history_request",
+        "inspect_request",
+        "is_complete_request",
+        "kernel_info_request",
+    }
+)
+
 #: Longest wait for the control thread when the kernel ends [s].
 CONTROL_S = 5.0
+
+
+def _do_nothing() -> None:
+    """Stand in where nothing is to be done."""
 
 
 class Kernel:
@@ -188,8 +206,10 @@ class Kernel:
         self._shell.builtin_trap.__exit__(None, None, None)
         for stream in self._streams:
             del stream.write, stream.flush_interval
+        for flushes in self._flushes:
+            flushes.undo()
         del self._kernel.iopub_thread.send_multipart
-        del self._shell.ask_exit
+        del self._shell.ask_exit, self._shell.set_parent
 
     def end_control_thread(self) -> None:
         """Let the control thread finish before the kernel closes the sockets it uses.
@@ -216,15 +236,29 @@ class Kernel:
 
     def _watch(self) -> None:
         """Note whatever is written; on the instances, so that others of the class are untouched."""
-        for stream in self._streams:
-            self._watch_call(stream, "write")
+        sender = self._kernel.iopub_thread.thread
+        self._flushes = [Flushes(stream, sender) for stream in self._streams]
+        for stream, flushes in zip(self._streams, self._flushes, strict=True):
+            self._watch_call(stream, "write", after=flushes.wrote)
             stream.flush_interval = FLUSH_S
-        self._watch_call(self._kernel.iopub_thread, "send_multipart")
+        self._watch_call(self._kernel.iopub_thread, "send_multipart", before=self._catch_up)
         self._guard_exit()
+        self._guard_parent()
         # As in a cell: display() and get_ipython() are there without an import.
         self._shell.builtin_trap.__enter__()
 
-    def _watch_call(self, owner: Any, name: str) -> None:
+    def _catch_up(self) -> None:
+        for flushes in self._flushes:
+            flushes.catch_up()
+
+    def _watch_call(
+        self,
+        owner: Any,
+        name: str,
+        *,
+        before: Callable[[], None] = _do_nothing,
+        after: Callable[[], None] = _do_nothing,
+    ) -> None:
         original = getattr(owner, name)
         iopub = self._kernel.iopub_thread.thread
 
@@ -232,7 +266,10 @@ class Kernel:
             # What the iopub thread flushes was noted when it was written.
             if threading.current_thread() is not iopub:
                 self._wrote = True
-            return original(*args, **kwargs)
+                before()
+            result = original(*args, **kwargs)
+            after()
+            return result
 
         setattr(owner, name, watched)
 
@@ -246,3 +283,13 @@ class Kernel:
             original()
 
         self._shell.ask_exit = ask_exit
+
+    def _guard_parent(self) -> None:
+        """Let what threads write stay with their cell when a question comes meanwhile."""
+        original = self._shell.set_parent
+
+        def set_parent(parent: dict[str, Any]) -> None:
+            if parent.get("header", {}).get("msg_type") not in QUESTIONS:
+                original(parent)
+
+        self._shell.set_parent = set_parent

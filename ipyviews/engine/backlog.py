@@ -9,7 +9,10 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .begun import Begun
 
 #: Calls that wait behind one that runs for so long, or that have waited for so long behind many,
 #: are given back [s].
@@ -47,6 +50,8 @@ class Call:
     buffers: list[Any]
     #: When it came, by the monotonic clock [s].
     since: float = 0.0
+    #: Its number among the calls sent to this life of the engine; negative when none was told.
+    number: int = -1
 
     @property
     def idents(self) -> list[bytes]:
@@ -69,9 +74,24 @@ class Call:
         return self.request.ours
 
     @property
+    def client(self) -> str:
+        """Whose call it is."""
+        return str(self.ours.get("client", ""))
+
+    def take_buffers(self) -> list[Any]:
+        """Return its buffers, which are not kept: its arguments decide how long they live."""
+        buffers, self.buffers = self.buffers, []
+        return buffers
+
+    @property
     def is_urgent(self) -> bool:
         """Whether it goes before the others that wait."""
         return self.ours.get("urgent") is True
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether it is for this engine and no other."""
+        return self.ours.get("direct") is True
 
 
 def split(request: Request) -> list[Call]:
@@ -86,9 +106,11 @@ def split(request: Request) -> list[Call]:
     index = request.content["index"]
     attempts = request.content.get("attempts", [request.header["msg_id"]])
     calls, view, start, first = [], memoryview(arguments), 0, 0
+    number = request.ours.get("first", -len(index))
     for attempt, (size, count) in zip(attempts, index, strict=True):
         own = rest[first : first + count]
-        calls.append(Call(str(attempt), request, view[start : start + size], own))
+        calls.append(Call(str(attempt), request, view[start : start + size], own, number=number))
+        number += 1
         start, first = start + size, first + count
     if (start, first) != (view.nbytes, len(rest)):
         raise ValueError("an apply_request must have all buffers of its calls and no more")
@@ -100,7 +122,10 @@ class Backlog:
     """Calls that wait, the one that runs, and the cell that runs instead."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
+    #: Those for this very engine are before the others.
     waiting: deque[Call] = field(default_factory=deque)
+    direct: int = 0
+    begun: Begun | None = None
     #: Attempt of the call that runs, and since when, by the monotonic clock [s].
     running: str | None = None
     since: float = 0.0
@@ -119,7 +144,11 @@ class Backlog:
             for call in fresh:
                 self._remember(call.attempt)
                 call.since = now
-                (self.waiting.appendleft if call.is_urgent else self.waiting.append)(call)
+                if call.is_direct or call.is_urgent:
+                    self.waiting.insert(self.direct, call)
+                    self.direct += call.is_direct
+                else:
+                    self.waiting.append(call)
         return bool(fresh)
 
     def take(self) -> Call | None:
@@ -127,13 +156,16 @@ class Backlog:
         if not self.waiting or self.cells or self.running is not None:
             return None
         call = self.waiting.popleft()
+        self.direct -= call.is_direct
+        if self.begun is not None and not self.begun.begin(call.number):
+            return None
         self.running, self.since = call.attempt, time.monotonic()
         return call
 
     @property
     def may_be_overdue(self) -> bool:
         """Whether calls wait that others could do instead."""
-        return len(self.waiting) > (self.running is None)
+        return len(self.waiting) > max(self.direct, self.running is None)
 
     def take_overdue(self) -> list[Call]:
         """Take out what waits behind a long call, or has waited for long; others may do it.
@@ -145,11 +177,12 @@ class Backlog:
             if not self.may_be_overdue:
                 return []
             waits = self.running is not None and now - self.since > BEHIND_ONE_S
-            if not waits and now - self.waiting[0].since < BEHIND_MANY_S:
+            first = max(self.direct, self.running is None)
+            calls = list(self.waiting)
+            if not waits and now - calls[first].since < BEHIND_MANY_S:
                 return []
-            kept = [] if self.running is not None else [self.waiting.popleft()]
-            overdue, self.waiting = list(self.waiting), deque(kept)
-        return overdue
+            self.waiting = deque(calls[:first])
+        return calls[first:]
 
     def remove(self, attempts: set[str]) -> list[Call]:
         """Take those calls out of the queue that wait there."""
@@ -157,6 +190,7 @@ class Backlog:
             removed = [call for call in self.waiting if call.attempt in attempts]
             if removed:
                 self.waiting = deque(call for call in self.waiting if call.attempt not in attempts)
+                self.direct = sum(call.is_direct for call in self.waiting)
         return removed
 
     def holds(self) -> list[str]:

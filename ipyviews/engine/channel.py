@@ -64,8 +64,11 @@ class Channel:
         #: Run in the I/O thread when a call was queued, and to answer one that never runs.
         self.on_call: Callable[[], None] = lambda: None
         self.on_refused: Callable[[Call, outcomes.Outcome], None] = lambda _call, _outcome: None
-        #: Run in the I/O thread when a client has left.
+        #: Run in the I/O thread when a client has left, or let go of results.
         self.on_client_left: Callable[[str], None] = lambda _: None
+        self.on_released: Callable[[dict[str, Any]], None] = lambda _: None
+        #: Run there at each look around.
+        self.on_look: Callable[[], None] = lambda: None
         self._key = kernel.key
         self._seq = 0
         self._seen: dict[str, int] = {}
@@ -169,6 +172,7 @@ class Channel:
                 self._interrupts.repeat()
             self.replies.flush_old()
             self._give_back(self._backlog.take_overdue())
+            self.on_look()
             ready = poller.poll(self._patience_ms())
             if any(descriptor == self._wake_in for descriptor, _ in ready):
                 os.read(self._wake_in, 4096)
@@ -216,6 +220,8 @@ class Channel:
             self.send(request, "ping_reply", holds)
         elif msg_type == "client_left":
             self.on_client_left(str(content.get("client")))
+        elif msg_type == "segments_released":
+            self.on_released(content)
         else:
             self.dropped += 1
 
@@ -239,8 +245,8 @@ class Channel:
 
     def _interrupt(self, content: dict[str, Any]) -> bool:
         attempt, kind = str(content.get("attempt")), str(content.get("kind"))
-        if kind == "apply" and (removed := self._backlog.remove({attempt})):
-            self.on_refused(removed[0], interrupted())
+        if kind == "apply" and (waiting := self._backlog.remove({attempt})):
+            self._give_back(waiting)
             return True
         return self._interrupts.request(attempt, kind)
 
@@ -266,8 +272,3 @@ class Channel:
 def _pack(value: Any) -> bytes:
     # In ASCII: users' texts may hold lone surrogates, which UTF-8 cannot.
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def interrupted() -> outcomes.Outcome:
-    """Describe a call that was interrupted while it waited."""
-    return outcomes.refusal("KeyboardInterrupt", "interrupted before it started")

@@ -12,9 +12,14 @@ from typing import Any
 from . import names
 from .adapter import Kernel
 from .backlog import Backlog
+from .begun import Begun
+from .binding import bind_kernel
 from .channel import Channel
 from .interrupts import Interrupts
 from .runner import TASK_CODE, Runner
+from .segments import place
+from .sharing import Sharing
+from .shown import tell_errors
 from .version import VERSION
 
 
@@ -24,29 +29,36 @@ class Extension:
     def __init__(self, shell: Any) -> None:
         self._pid = os.getpid()
         self._kernel = Kernel(shell)
-        self._backlog = Backlog()
+        self._begun = Begun(bind_kernel())
+        self._backlog = Backlog(begun=self._begun)
         self._interrupts = Interrupts(
             self._backlog, self._kernel.call_soon, TASK_CODE, self._kernel.cell_code
         )
         self._channel = Channel(self._kernel, self._backlog, self._interrupts)
+        self._sharing = Sharing(self._channel, self._backlog)
         self._runner = Runner(
             self._kernel,
             self._backlog,
             self._interrupts,
             self._channel.replies,
             self._channel.look,
+            sharing=self._sharing,
         )
         self._channel.on_call = self._runner.wake
         self._channel.on_refused = self._runner.refuse
-        self._channel.on_client_left = self._runner.scope.let_go
+        self._channel.on_client_left = self._client_left
+        self._channel.on_released = self._sharing.released
+        self._channel.on_look = self._sharing.tell_when_idle
         self._interrupts.poke = self._channel.poke
         self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
+        self._hide_errors = tell_errors(shell)
         self._channel.start()
         # Registered after the kernel's own, so it runs before the kernel ends its zmq context.
         atexit.register(self._exit)
 
     def join(self, name: str) -> str:
         """Take a name, lift the iopub send limit, and report as JSON."""
+        self._begun.open(name)
         self._channel.name = name
         self._kernel.lift_send_limit()
         return json.dumps(
@@ -55,6 +67,7 @@ class Extension:
                 "python": names.implementation(),
                 "version": VERSION,
                 "has_cloudpickle": any(map(importlib.util.find_spec, names.CLOUDPICKLE)),
+                "place": place(),
                 **self._kernel.describe(),
             }
         )
@@ -76,14 +89,21 @@ class Extension:
         if os.getpid() != self._pid:
             return  # A forked child of a task: nothing here is its own.
         self._ignore_cells()
+        self._hide_errors()
         self._runner.close()
+        self._sharing.close()
         self._channel.close()
+        self._begun.close()
         self._interrupts.uninstall()
         self._kernel.close()
 
     def _exit(self) -> None:
         self.close()
         self._kernel.end_control_thread()
+
+    def _client_left(self, client: str) -> None:
+        self._runner.scope.let_go(client)
+        self._sharing.client_left(client)
 
     def _cell_begins(self) -> None:
         # A subshell's cells are none of ours, and neither is a cell that a task runs.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,19 +31,26 @@ class BadMessage(ValueError):
     """Frames that are not a message signed with our key."""
 
 
+@lru_cache(maxsize=1024)
+def _keyed(key: bytes) -> hmac.HMAC:
+    """Return what to copy for each message: taking in the key costs more than a small message."""
+    return hmac.new(key, digestmod=hashlib.sha256)
+
+
 def sign(key: bytes, parts: Sequence[Frame], buffers: Sequence[Frame] = ()) -> bytes:
     """Return the hexadecimal HMAC-SHA256 of a message; empty without a key."""
     if not key:
         return b""
-    mac = hmac.new(key, digestmod=hashlib.sha256)
-    for part in parts:
-        mac.update(part)
+    signed = list(parts)
     if buffers:
-        sizes = [memoryview(buffer).nbytes for buffer in buffers]
-        mac.update(("|" + ",".join(map(str, sizes)) + "|").encode())
-        for size, buffer in zip(sizes, buffers, strict=True):
-            if size <= SIGNED_BUFFER_LIMIT:
-                mac.update(buffer)
+        sizes = [
+            buffer.nbytes if isinstance(buffer, memoryview) else len(buffer) for buffer in buffers
+        ]
+        signed.append(("|" + ",".join(map(str, sizes)) + "|").encode())
+        small = zip(sizes, buffers, strict=True)
+        signed += [buffer for size, buffer in small if size <= SIGNED_BUFFER_LIMIT]
+    mac = _keyed(key).copy()
+    mac.update(b"".join(signed))
     return mac.hexdigest().encode()
 
 

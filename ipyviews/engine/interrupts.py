@@ -9,11 +9,14 @@ have arrived, so none reaches the next one.
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -121,6 +124,9 @@ class Interrupts:
             self._sent += 1
             self._sent_at = time.monotonic()
             signal.pthread_kill(self._main, signal.SIGINT)
+        elif is_in_code and _is_deaf() and os.getpgrp() == os.getpid():
+            # In os.system, which ends with the command that it waits for.
+            os.killpg(os.getpgrp(), signal.SIGINT)
         # Wakes a loop that waits: only then does a cell or task suspended in it notice.
         self._call_soon(self._cancel_waiting)
 
@@ -264,6 +270,16 @@ class Interrupts:
         if self.awaiting is not None and self.target == self._backlog.running is not None:
             self.cancelled, self.target = self.target, None
             self.awaiting.cancel()
+
+
+def _is_deaf() -> bool:
+    """Whether this process ignores SIGINT, as far as the system tells."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return False
+    ignored = re.search(r"^SigIgn:\s*(\w+)", status, re.MULTILINE)
+    return ignored is not None and bool(int(ignored[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
 def _above(frame: FrameType | None, codes: Collection[CodeType]) -> FrameType | None:

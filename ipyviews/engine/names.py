@@ -22,7 +22,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, MutableMapping
+    from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
 #: Public name of this package, as pickles spell it, and its name when sent as source.
 ENGINE = ("ipyviews.engine", "_ipyviews_engine")
@@ -30,6 +30,11 @@ CLOUDPICKLE = ("cloudpickle", "_ipyviews_cloudpickle")
 
 #: This package, under whatever name it was loaded.
 HERE = __name__.rpartition(".")[0]
+
+#: Pickles up to this size [bytes] are worth a look at what is in them.
+SMALL_PICKLE = 1024
+
+_PROTOCOL_5 = pickle.PROTO + b"\x05"
 
 _ABSENT = object()
 
@@ -51,6 +56,10 @@ class Scope:
     gone: set[str] = field(default_factory=set)
     #: Names of data that functions use, which stayed where they came from.
     left_behind: set[str] = field(default_factory=set)
+    #: How often something came with a function. [count]
+    injections: int = 0
+    #: Functions by their pickles, as long as to load one again would make the same.
+    functions: dict[bytes, Any] = field(default_factory=dict)
 
     def let_go(self, client: str) -> None:
         """Note that a client has left; from any thread."""
@@ -65,6 +74,7 @@ class Scope:
         NameClash
             When another client's different code has that name.
         """
+        self.injections += 1
         present = self.names.get(name, _ABSENT)
         known, owner = self.injected.get(name, (_ABSENT, ""))
         if present is not _ABSENT and present is not known:
@@ -357,9 +367,17 @@ def _relocate(module: str, names: tuple[str, str], package: str) -> str | None:
     return None
 
 
-def loads(data: Any, scope: Scope, buffers: Iterable[Any] = ()) -> Any:
+def loads(data: Any, scope: Scope, buffers: Sequence[Any] = ()) -> Any:
     """Unpickle in a scope; `buffers` are the out-of-band ones in order."""
+    if not buffers and names_nothing(data):
+        return pickle.loads(data)
     return Unpickler(data, scope, buffers).load()
+
+
+def names_nothing(data: Any) -> bool:
+    """Tell whether a pickle surely has no global name in it: the stock unpickler does the same."""
+    head = bytes(data[:SMALL_PICKLE])
+    return len(data) <= SMALL_PICKLE and head[:2] == _PROTOCOL_5 and pickle.STACK_GLOBAL not in head
 
 
 @functools.cache

@@ -135,14 +135,14 @@ def needed(function: types.FunctionType) -> dict[str, Any]:
     }
 
 
-def _submodules(module: str, mentioned: set[str]) -> Iterator[str]:
+def submodules(module: str, mentioned: set[str]) -> Iterator[str]:
     """Find loaded submodules that are reached as attributes (``concurrent.futures``)."""
     if not hasattr(sys.modules[module], "__path__"):
         return
     for name in mentioned:
         if f"{module}.{name}" in sys.modules:
             yield f"{module}.{name}"
-            yield from _submodules(f"{module}.{name}", mentioned)
+            yield from submodules(f"{module}.{name}", mentioned)
 
 
 def _source(code: types.CodeType) -> tuple[str, int, list[str]] | None:
@@ -224,7 +224,7 @@ class NameReducers(Reducers):
             "attributes": _attributes(function),
             "dict": function.__dict__,
             "modules": modules,
-            "submodules": [s for m in modules.values() for s in _submodules(m, mentioned)],
+            "submodules": [s for m in modules.values() for s in submodules(m, mentioned)],
             "code": {n: v for n, v in travelling.items() if n not in modules},
             "data": sorted(loaded & function.__globals__.keys() - travelling.keys()),
             "source": _source(function.__code__),

@@ -46,10 +46,16 @@ class Replies:
         return bool(self._waiting)
 
     def add(self, call: Call, outcome: Outcome, *, at_once: bool) -> None:
-        """Send an answer soon, or now with all that wait."""
+        """Send an answer soon, or now with all that wait; an urgent one by itself.
+
+        The controller takes in many answers bit by bit, among those of others.
+        """
         now = time.monotonic()
         size = sum(memoryview(buffer).nbytes for buffer in outcome.buffers)
         with self._lock:
+            if call.is_urgent:
+                self._send_together([(call, outcome)])
+                return
             if not self._waiting:
                 self._since = now
             self._waiting.append((call, outcome))

@@ -46,6 +46,8 @@ class EngineReport:
     pid: int
     #: Functions by value can be loaded there.
     has_cloudpickle: bool
+    #: Its ``/dev/shm``; see `ipyviews.engine.segments.place`.
+    place: str = ""
 
 
 def probe_request(name: str) -> dict[str, Any]:

@@ -37,6 +37,10 @@ SHUTDOWN_TIME = 2.0
 #: Between two looks at a process that cannot be waited for [s].
 POLL_INTERVAL = 0.2
 
+#: Many engines would lock one history file. And ipykernel's rest after each cell is for clients to
+#: which its reply may come before the output; the controller puts them in order.
+ENGINE_OPTIONS = ("--HistoryManager.enabled=False", "--Kernel._execute_sleep=0")
+
 
 @dataclass(frozen=True)
 class KernelRequest:
@@ -211,8 +215,7 @@ class LaunchedKernel:
         if request.cwd is not None:
             options["cwd"] = request.cwd
         if "ipykernel_launcher" in self._spec.argv:
-            # Many engines would lock one history file.
-            options["extra_arguments"] = ["--HistoryManager.enabled=False"]
+            options["extra_arguments"] = list(ENGINE_OPTIONS)
         if self._manager.provisioner is None:
             self._last_words = folder / f"e{self.engine_id}.log"
         await self._start(functools.partial(self._manager.start_kernel, **options))

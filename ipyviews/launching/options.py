@@ -89,6 +89,11 @@ def check_prefetch(prefetch: int) -> int:
     return prefetch
 
 
+def shares_memory(wanted: bool | None) -> bool:
+    """Decide whether a cluster uses shared memory, if need be by the environment."""
+    return os.environ.get("IPYVIEWS_SHARED_MEMORY", "1") != "0" if wanted is None else bool(wanted)
+
+
 def check_kernels(names: Sequence[str | None]) -> None:
     """Raise `UsageError`, which lists the known ones, if a kernel name is unknown."""
     if any(names):

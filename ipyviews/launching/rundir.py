@@ -277,7 +277,13 @@ def _remove_dead(folder: Path) -> bool:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a run folder and all in it; nothing happens where others remove it too."""
+    """Remove a run folder and all in it; nothing happens where others remove it too.
+
+    With it goes what its cluster has left in shared memory.
+    """
+    from ipyviews.engine import segments  # noqa: PLC0415 - only where a cluster ends
+
+    segments.sweep(folder.name)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         shutil.rmtree(folder, ignore_errors=True)

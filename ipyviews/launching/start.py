@@ -66,6 +66,8 @@ class ClusterConfig:
     keep_results: bool = False
     #: Where records of tasks are written too.
     history_file: str | None = None
+    #: Whether large arrays go by shared memory where that is possible.
+    shared_memory: bool = True
     #: The controller's command, to which the run folder is added; None for the real one.
     controller: list[str] | None = None
 
@@ -227,6 +229,17 @@ def end_cluster(folder: Path, timeout: float = 10.0) -> None:
     timeout
         How long it may take [s]; then its agent is killed, and with it the engines.
     """
+    deadline = time.monotonic() + timeout
+    is_told = _tell_to_end(folder, timeout)
+    while rundir.is_running(folder) and time.monotonic() < deadline:
+        time.sleep(0.01)
+        # One that is just starting does not listen yet.
+        is_told = is_told or _tell_to_end(folder, timeout)
+    rundir.remove_folder(folder)
+
+
+def _tell_to_end(folder: Path, timeout: float) -> bool:
+    """Tell an agent to end, and wait until it has or is killed; False if it does not listen."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout)
         try:
@@ -237,11 +250,8 @@ def end_cluster(folder: Path, timeout: float = 10.0) -> None:
         except TimeoutError:
             _kill_peer(sock)
         except OSError:
-            pass
-    deadline = time.monotonic() + timeout
-    while rundir.is_running(folder) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    rundir.remove_folder(folder)
+            return False
+    return True
 
 
 def _kill_peer(sock: socket.socket) -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import pickle
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ipyviews.engine import dependencies, local, names, pickling
 from ipyviews.errors import UnmetDependency, UsageError
+from ipyviews.protocol import functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +44,12 @@ class Payload:
     buffers: list[Frame]
     #: Only engines of the same Python minor version can load it.
     by_value: bool
+    #: Size of what is sent for the calls. [bytes]
+    weight: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        large = sum(memoryview(buffer).nbytes for buffer in self.buffers)
+        self.weight = len(self.arguments) + large
 
 
 class StaysHere:
@@ -114,8 +122,7 @@ def pack_calls(
     if not callable(function):
         raise UsageError(f"{function!r} cannot be called: pass a function and then its arguments")
     check_method(how.by)
-    sent = Accompanied(function, how.local) if how.local else function
-    data, _, by_value = _dumps(sent, lambda: (_title(function), function), how, in_band=True)
+    data, by_value = _dumps_function(function, how)
     arguments: list[bytes] = []
     index: list[list[int]] = []
     buffers: list[Frame] = []
@@ -128,6 +135,17 @@ def pack_calls(
         buffers += large
         by_value |= is_code
     return Payload(data, b"".join(arguments), index, buffers, by_value)
+
+
+def _dumps_function(function: Callable[..., Any], how: Pickling) -> tuple[bytes, bool]:
+    if how == DEFAULT:
+        try:
+            return functions.dumps(function)
+        except Exception:  # noqa: BLE001, S110 - below it is found out what is wrong
+            pass
+    sent = Accompanied(function, how.local) if how.local else function
+    data, _, by_value = _dumps(sent, lambda: (_title(function), function), how, in_band=True)
+    return data, by_value
 
 
 def unpack_result(buffers: Sequence[Frame]) -> Any:
@@ -144,8 +162,10 @@ def unpack_result(buffers: Sequence[Frame]) -> Any:
     object
         Instances of classes that were sent from here are of those very classes.
     """
-    scope = names.Scope({"__name__": "__main__", "__builtins__": __builtins__})
     data, *rest = buffers
+    if not rest and names.names_nothing(data):
+        return pickle.loads(data)
+    scope = names.Scope({"__name__": "__main__", "__builtins__": __builtins__})
     return _ResultUnpickler(data, scope, map(_writable, rest)).load()
 
 

@@ -102,7 +102,7 @@ def unpack(frame: Frame) -> dict[str, Any]:
     ProtocolError
         It is too large or nested, not JSON, or not an object.
     """
-    if memoryview(frame).nbytes > JSON_LIMIT:
+    if len(frame) > JSON_LIMIT:
         raise ProtocolError("a JSON frame is larger than 64 MiB")
     value = _load(frame)
     if not isinstance(value, dict):
@@ -126,14 +126,20 @@ def _load(frame: Frame) -> Any:
 def _unpack_flat(frame: Frame) -> dict[str, Any]:
     """Decode a header or metadata, which must not be nested too deeply."""
     value = unpack(frame)
-    packed = bytes(frame)
-    if packed.count(b"[") + packed.count(b"{") > DEPTH_LIMIT:
-        level: list[Any] = [value]
-        for _ in range(DEPTH_LIMIT):
-            level = [inner for outer in level for inner in _parts(outer)]
-        if level:
-            raise ProtocolError(f"a JSON frame is nested more than {DEPTH_LIMIT} deep")
+    # Shorter ones cannot be nested so deeply.
+    if len(frame) > 2 * DEPTH_LIMIT:
+        packed = bytes(frame)
+        if packed.count(b"[") + packed.count(b"{") > DEPTH_LIMIT:
+            _check_depth(value)
     return value
+
+
+def _check_depth(value: dict[str, Any]) -> None:
+    level: list[Any] = [value]
+    for _ in range(DEPTH_LIMIT):
+        level = [inner for outer in level for inner in _parts(outer)]
+    if level:
+        raise ProtocolError(f"a JSON frame is nested more than {DEPTH_LIMIT} deep")
 
 
 def _parts(value: Any) -> list[Any]:
@@ -217,12 +223,6 @@ def bundle(parts: Iterable[Sequence[Any]]) -> tuple[dict[str, Any], list[Frame]]
     return {"replies": replies}, buffers
 
 
-def _object(value: Any) -> dict[str, Any]:
-    if type(value) is not dict:
-        raise TypeError("not an object")
-    return value
-
-
 def unbundle(message: Message) -> Sequence[Message]:
     """Take a ``bundle_reply`` apart; any other message is returned as it is.
 
@@ -240,10 +240,11 @@ def unbundle(message: Message) -> Sequence[Message]:
             header = headers.get(msg_type)
             if header is None:
                 header = headers[msg_type] = {**message.header, "msg_type": msg_type}
+            if type(metadata) is not dict or type(content) is not dict:
+                raise TypeError  # noqa: TRY301 - told with all else that is malformed
             own = message.buffers[first : first + count]
             first += count
-            ours, body = _object(metadata), _object(content)
-            parts.append(Part(header, {"msg_id": parent}, ours, b"", own, [], body))
+            parts.append(Part(header, {"msg_id": parent}, metadata, b"", own, [], content))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(f"a bundle of replies is malformed: {type(error).__name__}") from None
     return parts
@@ -298,16 +299,21 @@ class Wire:
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Frame] = (),
         to: str = "",
+        subshell: str | None = None,
     ) -> list[Frame]:
         """Return delimiter, signature, four JSON frames and the buffers; no routing prefix.
 
-        `content` that is bytes already is passed on as it is.
+        `content` that is bytes already is passed on as it is. `subshell` is the one of a kernel
+        that is to answer, if it is not the main one.
         """
         packed = content if isinstance(content, bytes | bytearray | memoryview) else pack(content)
+        header = self.header(msg_type, msg_id, to)
+        if subshell is not None:
+            header["subshell_id"] = subshell
         parts: list[Frame] = [
-            pack(self.header(msg_type, msg_id, to)),
-            pack(parent or {}),
-            pack(metadata or {}),
+            pack(header),
+            pack(parent) if parent else b"{}",
+            pack(metadata) if metadata else b"{}",
             packed,
         ]
         signature = codec.sign(self.key, parts, buffers if self.own else ())

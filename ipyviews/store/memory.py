@@ -38,6 +38,8 @@ class _Ended(NamedTuple):
     position: int
     end: End
     output: Output | None
+    #: What it weighs, about [bytes].
+    size: int
 
 
 class _Kept(NamedTuple):
@@ -119,8 +121,9 @@ class Memory:
             self._written -= output.size
         if task in self._ended:
             self._drop(task)
-        self._ended[task] = _Ended(origin, position, end, output)
-        self._size += weigh(origin, end, output)
+        size = weigh(origin, end, output)
+        self._ended[task] = _Ended(origin, position, end, output, size)
+        self._size += size
         if end.ours["verdict"] == "replied":
             self.completed[end.ours["engine"]] += 1
         origin.kept += 1
@@ -240,7 +243,7 @@ class Memory:
     def _drop(self, task: TaskId) -> None:
         known = self._ended.pop(task)
         origin = known.origin
-        self._size -= weigh(origin, known.end, known.output)
+        self._size -= known.size
         self._resubmitted.pop(task, None)
         if task in self._kept:
             self._let_go(task)

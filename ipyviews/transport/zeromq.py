@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # Plain ints: pyzmq looks its enums up again on each call, which costs as much as the call.
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_RCVMORE = int(zmq.RCVMORE)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 
@@ -145,14 +144,14 @@ class ZmqPort:
         self._drained()
 
     def _receive(self) -> list[Frame]:
-        socket = self._socket
-        frames: list[Frame] = [socket.recv(_NOBLOCK)]
-        while socket.getsockopt(_RCVMORE):
-            if len(frames) < _FIRST_BUFFER:
-                frames.append(socket.recv(_NOBLOCK))
-            else:
-                frame = socket.recv(_NOBLOCK, copy=False)
-                frames.append(frame.bytes if len(frame) < LARGE_FRAME else frame.buffer)
+        receive = self._socket.recv
+        frames: list[Frame] = []
+        more = True
+        while more:
+            frame = receive(_NOBLOCK, copy=False)
+            is_large = len(frame) >= LARGE_FRAME and len(frames) >= _FIRST_BUFFER
+            frames.append(frame.buffer if is_large else frame.bytes)
+            more = frame.more
         return frames
 
     def _drained(self) -> None:

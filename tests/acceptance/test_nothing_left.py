@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 import ipyviews
+from ipyviews.engine import segments
 
 pytestmark = pytest.mark.kernels
 
@@ -21,6 +22,10 @@ import json, os, sys, ipyviews
 cluster = ipyviews.Cluster(n=3)
 client = cluster.start_and_connect_sync()
 engines = [engine["pid"] for engine in client.status()["engines"]]
+# Segments of shared memory of the client, and of an engine.
+large = memoryview(bytearray(2**21))
+client[:].push({"large": large}, block=True)
+result = client[1].pull("large", block=True)
 print(json.dumps([str(cluster.cluster_file.parent), engines]), flush=True)
 client[0].apply_async(lambda: __import__("time").sleep(100))
 sys.stdin.readline()
@@ -45,7 +50,8 @@ class Owned:
 
     def is_gone(self):
         left = filter(psutil.pid_exists, [self.agent, self.controller, *self.engines])
-        return not self.folder.exists() and not any(map(is_alive, left))
+        has_memory = segments.names(self.folder.name)
+        return not self.folder.exists() and not has_memory and not any(map(is_alive, left))
 
 
 def is_alive(pid):
@@ -83,10 +89,12 @@ def test_the_folder_of_a_cluster_killed_at_a_blow_is_removed_by_the_next_one(own
     owned.kill("owner", "controller", "agent")
     wait_until(lambda: not any(map(is_alive, owned.engines)), GONE_S, "the end of the engines")
     assert owned.folder.exists()
+    assert bool(segments.names(owned.folder.name)) is bool(segments.place())
     long_ago = owned.folder.stat().st_mtime - 60
     os.utime(owned.folder, (long_ago, long_ago))
     with ipyviews.Cluster(n=1):
         assert not owned.folder.exists()
+        assert not segments.names(owned.folder.name)
 
 
 def test_no_engine_outlives_its_agent_for_long(owned, wait_until):

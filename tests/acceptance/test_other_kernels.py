@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ipyviews
+from ipyviews.client import inspection
 
 pytestmark = pytest.mark.kernels
 
@@ -62,6 +63,11 @@ def test_a_call_on_a_bash_engine_is_a_clear_error(mixed):
 def test_balanced_calls_pass_a_bash_engine_by(mixed):
     found = mixed.load_balanced_view().map_sync(lambda x: x + 1, range(50))
     assert found == list(range(1, 51))
+
+
+def test_a_bash_engine_completes_its_own_language(mixed):
+    told = inspection.complete(mixed, 2, "ech", 3).result()
+    assert "echo" in told["matches"]
 
 
 def test_a_bash_engine_is_interrupted(mixed, wait_until):

@@ -8,6 +8,7 @@ a `Client`, and with an `AsyncClient` that is awaited in a loop of its own; see
 from __future__ import annotations
 
 import gc
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,10 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: Names the variable with the calls that may be in flight on an engine of the shared cluster: 1,
+#: 1000, or 0 for as many as suit. Whatever it is, nothing else may be seen of it.
+BUNDLE = "IPYVIEWS_TEST_BUNDLE"
 
 #: Fixtures that pick the kind of client.
 CLIENTS = {"rc", "dv", "lv"}
@@ -70,7 +75,8 @@ def cluster4(module_root: Path) -> Iterator[ipyviews.Cluster]:
     """Four engines, started once for all tests of the API; do not stop the cluster."""
     with pytest.MonkeyPatch.context() as patch:
         use_folders(patch, module_root)
-        cluster = ipyviews.Cluster(n=4, cluster_id="default")
+        bundle = int(os.environ.get(BUNDLE, "0"))
+        cluster = ipyviews.Cluster(n=4, cluster_id="default", prefetch=bundle)
         cluster.start_and_connect_sync().close()
         patch.undo()
         yield cluster

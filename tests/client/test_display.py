@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from ipyviews.client import display
-from ipyviews.client.display import LiveDisplay, Notebook
+from ipyviews.client.display import Notebook
+from ipyviews.client.live import LiveDisplay
 from ipyviews.client.tasks import Task
 from tests.waiting import wait_until
 
 
 class Page:
     """A sink that keeps everything as text."""
+
+    is_page = False
 
     def __init__(self):
         self.text = ""
@@ -42,7 +47,7 @@ def page():
 
 @pytest.fixture
 def live(page):
-    return LiveDisplay(page)
+    return LiveDisplay(sink=page)
 
 
 @pytest.mark.row("3.1-stream-terminal")
@@ -56,7 +61,7 @@ def test_each_change_of_source_gets_a_label(page, live):
 
 
 def test_without_labels_only_the_text_is_shown(page):
-    live = LiveDisplay(page, labelled=False)
+    live = LiveDisplay(sink=page, labelled=False)
     text(live, 0, "a\n")
     text(live, 1, "b\n")
     assert page.text == "a\nb\n"
@@ -67,7 +72,7 @@ def test_displays_and_results_are_labelled(page, live):
     text(live, 0, "no newline")
     show(live, 0, "display_data", {"data": {"text/plain": "fig"}})
     show(live, 3, "execute_result", {"data": {"text/plain": "2"}, "execution_count": 5})
-    assert page.text == "[stdout:0] \nno newline\n[output:0] \n<fig><Out[3:5]: 2>"
+    assert page.text == "[stdout:0] \nno newline\n[output:0]\n<fig><Out[3:5]: 2>"
 
 
 def test_rich_results_get_their_label_beside_them(page, live):
@@ -86,13 +91,6 @@ def test_display_ids_of_two_engines_do_not_meet(page, live):
     ids = [content["transient"]["display_id"] for _, content in page.published]
     assert ids == ["engine-0-x", "engine-1-x"]
     assert shown["transient"] == {"display_id": "x"}
-
-
-def test_only_a_single_engine_may_clear(page):
-    for clears, expected in ((False, ""), (True, "<clear_output>")):
-        page.text = ""
-        show(LiveDisplay(page, clears=clears), 0, "clear_output", {"wait": True})
-        assert page.text == expected
 
 
 @pytest.mark.row("3.1-stream-errors")
@@ -117,7 +115,7 @@ def test_what_came_before_is_replayed(page, live):
         task.written().add(msg_type, content)
     live.replay(task)
     live.replay(task_on(1))
-    assert page.text == "[stdout:2] \nearly\n[output:2] \n<fig><Out[2:1]: 9>"
+    assert page.text == "[stdout:2] \nearly\n[output:2]\n<fig><Out[2:1]: 9>"
 
 
 class Kernel:
@@ -143,11 +141,11 @@ class Kernel:
 @pytest.mark.row("3.1-stream-kernel")
 def test_in_a_notebook_output_goes_under_the_cell_that_asked_for_it():
     kernel = Kernel()
-    live = LiveDisplay(Notebook(kernel))
+    live = LiveDisplay(sink=Notebook(kernel))
     kernel.parent = {"header": {"msg_id": "cell-2"}}
     text(live, 0, "late\n")
     assert {parent for _, _, _, parent, _ in kernel.sent} == {"cell-1"}
-    assert kernel.sent[-1][1:3] == ("stream", {"name": "stdout", "text": "late\n"})
+    assert kernel.sent[-1][1:3] == ("stream", {"name": "stdout", "text": "[stdout:0] \nlate\n"})
 
 
 # -- with a client ----------------------------------------------------------------------------
@@ -172,10 +170,14 @@ def test_a_display_that_fails_does_not_lose_output(fake, rc, caplog):
     fake.holding = True
     result = rc[0].execute("print(1)")
 
-    def broken(*_):
-        raise RuntimeError("no screen")
+    class Broken:
+        def __call__(self, *_):
+            raise RuntimeError("no screen")
 
-    rc.connection.ledger.listen(result.tasks, broken)
+        def ended(self, _task):
+            raise RuntimeError("no screen")
+
+    rc.connection.ledger.listen(result.tasks, Broken())
     fake.release()
     result.wait()
     assert result.stdout == "1\n"
@@ -236,3 +238,85 @@ def test_results_come_last_and_may_come_alone(capsys):
     assert capsys.readouterr().out == "[output:0]\na\nOut[0:1]: 1\nOut[1:1]:\n2\n3\n"
     display.show(tasks, "type", labelled=True, result_only=True)
     assert capsys.readouterr().out == "Out[0:1]: 1\nOut[1:1]:\n2\n3\n"
+
+
+def test_equal_text_displays_and_values_of_several_engines_are_shown_once(capsys):
+    tasks = [finished(engine, "fig", result="1") for engine in range(3)]
+    for task, line in zip(tasks, ("a\n", "a\n", "b\n"), strict=True):
+        task.written().add("stream", {"name": "stdout", "text": line})
+    display.show(tasks, "type", labelled=True, fold=True)
+    assert capsys.readouterr().out == (
+        "[stdout:0-1] \na\n[stdout:2] \nb\n[output:0-2]\nfig\nOut[0-2]: 1\n"
+    )
+    display.show(tasks, "engine", labelled=True, fold=True)
+    assert capsys.readouterr().out == (
+        "[stdout:0-1] \na\n[output:0-1]\nfig\nOut[0-1:1]: 1\n"
+        "[stdout:2] \nb\n[output:2]\nfig\nOut[2:1]: 1\n"
+    )
+
+
+def test_equal_displays_are_shown_once_when_collated(capsys):
+    tasks = [finished(0, "a", "b"), finished(1, "a", "c")]
+    display.show(tasks, "order", labelled=True, fold=True)
+    assert capsys.readouterr().out == "[output:0-1]\na\n[output:0]\nb\n[output:1]\nc\n"
+
+
+def test_a_page_gets_the_first_and_the_last_lines_of_a_long_text(monkeypatch):
+    monkeypatch.setattr("ipyviews.client.flood.LINES", 4)
+    monkeypatch.setattr("ipyviews.client.flood.LEAST", (1, 10_000, 1))
+    monkeypatch.setattr("ipyviews.client.flood.TAIL_LINES", 2)
+    kernel = Kernel()
+    monkeypatch.setattr(display, "current_sink", lambda: Notebook(kernel))
+    task = task_on(0)
+    text = "".join(f"{number}\n" for number in range(100))
+    task.written().add("stream", {"name": "stdout", "text": text})
+    display.show([task], "type", labelled=True)
+    assert kernel.sent[-1][2]["text"] == (
+        "[stdout:0] \n0\n1\n2\n3\n… 96 more lines: `ar.stdout` has all of them\n98\n99\n"
+    )
+
+
+# -- what changes ------------------------------------------------------------------------------
+
+
+def test_in_a_notebook_what_is_painted_again_is_updated():
+    kernel = Kernel()
+    sink = Notebook(kernel)
+    sink.paint("rows", "1 %")
+    sink.paint("rows", "2 %")
+    sink.paint("rest", "more")
+    sink.publish("clear_output", {"wait": False})
+    sink.paint("rows", "3 %")
+    kinds = [kind for _, kind, *_ in kernel.sent]
+    assert kinds == [
+        *("display_data", "update_display_data", "display_data", "clear_output", "display_data")
+    ]
+    first, second = (kernel.sent[place][2]["transient"]["display_id"] for place in (0, 1))
+    assert first == second
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_what_is_painted_stays_below_the_text(monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr("sys.stdout", screen)
+    sink = display.Terminal()
+    sink.paint("rows", "1 %\n\x1b[31m2 %\x1b[0m")
+    sink.write("stdout", "a line\n")
+    sink.paint("rows", "")
+    erase = "\x1b[2F\x1b[J"
+    rows = "1 %\n2 %\n"
+    assert screen.getvalue() == f"{rows}{erase}a line\n{rows}{erase}"
+
+
+def test_nothing_is_painted_where_nobody_can_see_it_change(monkeypatch):
+    for screen in (io.StringIO(), Screen()):
+        monkeypatch.setattr("sys.stdout", screen)
+        sink = display.Terminal()
+        # As while IPython waits for the next cell.
+        monkeypatch.setattr("sys.stdout", io.StringIO() if screen.isatty() else screen)
+        sink.paint("rows", "1 %")
+        assert screen.getvalue() == ""

@@ -60,6 +60,10 @@ class Habits:
     idle: str = "before"
     #: How often replies are sent.
     copies: int = 1
+    #: Whether it has subshells; it then answers questions also while something runs.
+    subshells: bool = False
+    #: Whether it answers questions about code at all.
+    tells: bool = True
 
 
 class FakeKernel:
@@ -79,6 +83,11 @@ class FakeKernel:
         self.seen: list[tuple[str, str, str]] = []
         self.interrupts: list[str] = []
         self.left: list[str] = []
+        #: What clients have let go of.
+        self.released: list[Any] = []
+        #: Questions about code, and the names of its subshells.
+        self.questions: list[Message] = []
+        self.subshells: list[str] = []
         self.signals: list[int] = []
         self.on_exit: Any = None
         #: Replies to send late, by hand: of a former life, for example.
@@ -159,6 +168,11 @@ class FakeKernel:
         channel, frames = self.last_reply
         self._ports[channel].send(frames)
 
+    def tell_released(self, message: Message, client: str, held: Any) -> None:
+        """Say that it has let go of segments, to who sent `message`."""
+        content = {"client": client, "segments": held}
+        self._reply("apply", message, "segments_released", content)
+
     # -- messages
 
     def _subscribed(self, topic: bytes) -> None:
@@ -194,8 +208,27 @@ class FakeKernel:
                 self._reply(channel, message, "ping_reply", {"status": "ok", "holds": []})
             case "client_left":
                 self.left.append(message.read()["client"])
+            case "segments_released":
+                self.released.append(message.read())
             case "interrupt_request":
                 self._answer_interrupt(channel, message)
+            case "create_subshell_request":
+                self.subshells.append(f"{self.name}-{len(self.subshells)}")
+                reply = {"status": "ok", "subshell_id": self.subshells[-1]}
+                self._reply(channel, message, "create_subshell_reply", reply)
+            case "complete_request" | "inspect_request":
+                self._tell(channel, message)
+
+    def _tell(self, channel: str, message: Message) -> None:
+        self.questions.append(message)
+        kind = message.msg_type.removesuffix("_request")
+        subshell = message.header.get("subshell_id")
+        self._publish("status", {"execution_state": "busy"}, message)
+        if subshell is not None and subshell not in self.subshells:
+            unknown = {"status": "error", "ename": "UnknownSubshellError", "evalue": "unknown"}
+            self._reply(channel, message, f"{kind}_reply", unknown)
+        elif self.habits.tells:
+            self._reply(channel, message, f"{kind}_reply", {"status": "ok", "told": self.name})
 
     def give_back_all(self) -> None:
         """Give back what waits, unasked."""
@@ -215,6 +248,8 @@ class FakeKernel:
     def _answer_info(self, channel: str, message: Message) -> None:
         self._publish("status", {"execution_state": "busy"}, message)
         info = {"status": "ok", "language_info": {"name": self.habits.language}}
+        if self.habits.subshells:
+            info["supported_features"] = ["debugger", "kernel subshells"]
         self._reply(channel, message, "kernel_info_reply", info)
         self._publish("status", {"execution_state": "idle"}, message)
 

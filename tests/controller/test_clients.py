@@ -386,3 +386,17 @@ async def test_a_broken_rule_ends_the_cluster_instead_of_letting_somebody_wait(s
     assert "a rule is broken" in await world.driver.ended
     assert "a rule is broken" in repr(errors.pop()["exception"])
     world.driver._performer.state.handle = lambda _event: []
+
+
+async def test_replies_go_first_to_the_client_that_gets_the_fewest(start, monkeypatch):
+    world = await start()
+    many, few = await world.client(), await world.client()
+    clients, sent = world.driver.clients, []
+    monkeypatch.setattr(
+        world.driver._shell, "send", lambda client, *_, **__: sent.append(client) or 0
+    )
+    for number in range(3):
+        clients.reply(many.session, (f"{many.session}-1.{number}", "apply_reply", {}, {}, ()))
+    clients.reply(few.session, (f"{few.session}-1.0", "apply_reply", {}, {}, ()))
+    clients.flush()
+    assert sent == [few.session, many.session]

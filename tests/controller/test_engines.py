@@ -73,6 +73,7 @@ async def test_what_clients_are_told_of_an_engine(start):
             "language": "python",
             "implementation": "cpython-3.11",
             "apply": True,
+            "place": "",
             "pid": 1000,
             "connection_file": str(world.kernels[0].connection_file),
             "reason": None,

@@ -85,7 +85,8 @@ async def test_the_engine_is_told_client_python_and_name_of_a_call(start):
     kernel._add = lambda job: told.append(job.message.ours)
     client.apply("echo", b"", targets=[0], python="cpython-3.11", name="f", label="mine")
     await eventually(lambda: told)
-    assert told == [{"client": client.session, "python": "cpython-3.11", "name": "f"}]
+    ours = {"client": client.session, "python": "cpython-3.11", "name": "f"}
+    assert told == [ours | {"first": 0, "direct": True}]
 
 
 async def test_a_failing_call_s_reply_is_the_engine_s(start):
@@ -181,6 +182,34 @@ async def test_output_nobody_asked_for_is_counted(start):
     await world.settle()
     assert client.stream == []
     assert world.counters["output_without_task"] == 1
+
+
+async def test_output_after_its_task_has_ended_goes_to_the_client_that_asked(start):
+    world = await start(2)
+    client = await world.client()
+    other = await world.client()
+    task = client.execute("print text", targets=[0]) + ".0"
+    await client.reply(task)
+    before = len(client.stream)
+    late = {"name": "stdout", "text": "from a thread"}
+    world.kernels[0].publish("stream", late, f"{task}/0.1/1")
+    world.kernels[1].publish("stream", late, f"{task}/0.1/1")
+    await world.settle()
+    (message,) = client.stream[before:]
+    assert (message.parent_id, message.read(), message.ours["engine"]) == (task, late, 0)
+    assert other.stream == []
+    assert world.counters["output_late"] == 1
+
+
+async def test_late_output_for_a_client_that_has_left_is_counted(start):
+    world = await start(1)
+    client = await world.client()
+    task = client.execute("print text", targets=[0]) + ".0"
+    await client.reply(task)
+    await client.ask("bye")
+    world.kernels[0].publish("stream", {"name": "stdout", "text": "x"}, f"{task}/0.1/1")
+    await world.settle()
+    assert world.counters["output_without_client"] == 1
 
 
 async def test_one_engine_cannot_write_under_another_s_attempt(start):

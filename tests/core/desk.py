@@ -10,7 +10,6 @@ from ipyviews.core import invariants, schemes
 from ipyviews.core.effects import (
     Dispatch,
     Effect,
-    Forget,
     Interrupt,
     Recall,
     Reply,
@@ -189,8 +188,8 @@ class Desk:
         self.events.append(event)
         effects = self.state.handle(event)
         self.effects.append(copy(effects))
-        for position, effect in enumerate(effects):
-            self._note(effect, effects[position + 1 : position + 2])
+        for effect in effects:
+            self._note(effect)
         invariants.check(self.state)
         unanswered = self.submitted.keys() - self.replies.keys()
         assert unanswered == self.state.tasks.keys()
@@ -199,7 +198,7 @@ class Desk:
                 check_waiting(self.submitted[task.id], self.replies, self.lives)
         return effects
 
-    def _note(self, effect: Effect, following: list[Effect]) -> None:
+    def _note(self, effect: Effect) -> None:
         match effect:
             case Dispatch(attempt, kind, urgent):
                 assert not urgent or kind is Kind.APPLY
@@ -225,7 +224,6 @@ class Desk:
             case Reply(task):
                 assert task not in self.replies, "a second reply"
                 assert effect.client == self.submitted[task].client
-                assert following == [Forget(task)]
                 assert bool(effect.reason) is (effect.verdict is not Verdict.REPLIED)
                 self.replies[task] = effect
                 if effect.verdict is Verdict.IMPOSSIBLE:
@@ -243,7 +241,7 @@ TASK = attrgetter(
 )
 ENGINE = attrgetter(
     *("id", "state", "incarnation", "can_apply", "draining", "kind", "reason"),
-    *("ahead_s", "is_late"),
+    *("ahead_s", "direct_s", "is_late"),
 )
 CLIENT = attrgetter("id", "used_s", "mean_s", "call_s", "served", "stalled", "queued", "running")
 POOL = attrgetter("kind", "allowed", "unfinished")
@@ -258,7 +256,7 @@ def fingerprint(state: ControllerState) -> object:
     return (
         [TASK(task) for task in state.tasks.values()],
         [
-            (ENGINE(engine), list(engine.running), *map(_name, (engine.direct, engine.single)))
+            (ENGINE(engine), list(engine.running), list(engine.directs), _name(engine.single))
             for engine in state.engines.values()
         ],
         [(POOL(pool), list(pool.members), pool.index.loads()) for pool in state.pools],

@@ -2,8 +2,18 @@
 
 import pytest
 
-from ipyviews.core.effects import Dispatch, Recall, Verdict
+from ipyviews.core.effects import Dispatch, Recall, Reply, Verdict
 from ipyviews.core.engines import MOST_AHEAD
+from ipyviews.core.events import (
+    EngineJoined,
+    EngineLost,
+    Kind,
+    RepliesTaken,
+    Status,
+    TaskReplied,
+    TaskSubmitted,
+)
+from ipyviews.core.state import ControllerState
 from ipyviews.ids import Attempt
 from tests.core.desk import Desk
 
@@ -125,13 +135,70 @@ def test_long_direct_calls_shut_no_balanced_ones_out():
     assert abs(used["a"] - used["b"]) < 2.0
 
 
-def test_beside_a_direct_call_nothing_more_is_sent():
+def test_beside_direct_calls_no_balanced_one_is_sent():
     desk = Desk(10, engines=1)
     flood(desk, 5)
     desk.submit("b.0", 0, client="b")
-    desk.submit("b.1", 0, client="b")
     flood(desk, 5, client="c")
-    assert len(desk.running) == 6
+    desk.submit("b.1", 0, client="b")
+    assert desk.running[5:] == ["b.0", "b.1"]
+
+
+def test_direct_calls_are_sent_ahead_in_their_order_while_they_prove_short():
+    desk = Desk(None, engines=1)
+    flood(desk, 100, engine=0)
+    assert load(desk) == 1
+    work(desk, 50, 0.0001)
+    assert load(desk) > 10
+    work(desk, 50, 0.0001)
+    assert desk.order == [f"a.{number}" for number in range(100)]
+
+
+def test_after_a_long_direct_call_they_go_one_by_one_again():
+    desk = Desk(None, engines=1)
+    flood(desk, 200, engine=0)
+    work(desk, 60, 0.0001)
+    work(desk, load(desk), 0.2)
+    assert load(desk) == 1
+
+
+def test_before_the_direct_call_of_another_client_those_not_started_are_asked_back():
+    desk = Desk(10, engines=1)
+    flood(desk, 4, engine=0)
+    effects = desk.submit("b.0", 0, client="b")
+    assert effects == [Recall(tuple(Attempt(f"a.{number}", 0, 1, 1) for number in (1, 2, 3)))]
+    desk.give_back("a.1", "a.2", "a.3")
+    desk.reply("a.0", after=1.0)
+    assert desk.running == ["b.0"]
+    desk.reply("b.0")
+    assert desk.running == ["a.1", "a.2", "a.3"]
+
+
+def test_a_cell_waits_for_the_direct_calls_its_client_made_before():
+    desk = Desk(10, engines=1)
+    flood(desk, 3, engine=0)
+    assert desk.cell("a.3", 0) == []
+    desk.submit("a.4", 0)
+    for number in range(5):
+        desk.reply(f"a.{number}")
+    assert desk.order == [f"a.{number}" for number in range(5)]
+
+
+def test_before_the_cell_of_another_client_direct_calls_are_asked_back():
+    desk = Desk(10, engines=1)
+    flood(desk, 3, engine=0)
+    desk.cell("b.0", 0, client="b")
+    desk.give_back("a.1", "a.2")
+    desk.reply("a.0", after=1.0)
+    assert desk.running == ["b.0"]
+
+
+def test_a_direct_call_that_may_wait_only_so_long_is_not_sent_ahead():
+    desk = Desk(10, engines=1)
+    flood(desk, 2, engine=0, timeout_s=5.0)
+    assert desk.running == ["a.0"]
+    desk.wake(5.0)
+    assert desk.verdict("a.1") is Verdict.TIMEOUT
 
 
 def test_the_only_call_of_a_client_goes_before_a_flood_of_another():
@@ -257,3 +324,26 @@ def test_a_call_that_runs_alone_waits_for_what_runs_and_is_passed_over_by_none()
     desk.give_back("a.1")
     desk.reply("a.0", after=1.0)
     assert desk.running == ["b.0"]
+
+
+def test_an_engine_gets_more_to_do_after_the_last_of_many_replies():
+    state = ControllerState(bundle=2)
+    state.handle(EngineJoined(0.0, 0, 1, can_apply=True))
+    for number in range(4):
+        state.handle(TaskSubmitted(0.0, f"r-1.{number}", "r", "r-1", Kind.APPLY))
+    attempts = [Attempt(f"r-1.{number}", 0, 1, 1) for number in range(4)]
+    for attempt in attempts[:2]:
+        event = TaskReplied(1.0, attempt, Status.OK, is_one_of_many=True)
+        assert [type(effect) for effect in state.handle(event)] == [Reply]
+    assert [effect.attempt for effect in state.handle(RepliesTaken(1.0))] == attempts[2:]
+    assert state.handle(RepliesTaken(1.0)) == []
+
+
+def test_nothing_more_goes_to_an_engine_that_was_lost_after_many_replies():
+    state = ControllerState(bundle=2)
+    state.handle(EngineJoined(0.0, 0, 1, can_apply=True))
+    for number in range(2):
+        state.handle(TaskSubmitted(0.0, f"r-1.{number}", "r", "r-1", Kind.APPLY))
+    state.handle(TaskReplied(1.0, Attempt("r-1.0", 0, 1, 1), Status.OK, is_one_of_many=True))
+    state.handle(EngineLost(1.0, 0, 1, "killed", restarting=True))
+    assert state.handle(RepliesTaken(1.0)) == []

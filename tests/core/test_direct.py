@@ -1,6 +1,6 @@
 """Direct tasks: the caller names the engine."""
 
-from ipyviews.core.effects import Dispatch, Forget, Reply, Run, Verdict
+from ipyviews.core.effects import Dispatch, Reply, Run, Verdict
 from ipyviews.core.events import Kind, Status
 from ipyviews.ids import Attempt
 from tests.core.desk import Desk
@@ -11,13 +11,12 @@ def test_a_task_is_sent_to_its_engine_at_once_when_nothing_runs_there():
     assert desk.submit("r.0", 1) == [Dispatch(Attempt("r.0", 1, 1, 1), Kind.APPLY)]
 
 
-def test_the_reply_says_how_it_ended_and_which_runs_there_were_and_the_frames_are_dropped():
+def test_the_reply_says_how_it_ended_and_which_runs_there_were():
     desk = Desk(engines=1)
     desk.submit("r.0", 0)
     attempt = Attempt("r.0", 0, 1, 1)
     assert desk.reply("r.0", after=2.0) == [
-        Reply("r.0", "a", Verdict.REPLIED, attempt, "", (Run(0, 1, 0.0, 2.0, "ok"),)),
-        Forget("r.0"),
+        Reply("r.0", "a", Verdict.REPLIED, attempt, "", (Run(0, 1, 0.0, 2.0, "ok"),))
     ]
 
 

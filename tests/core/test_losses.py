@@ -244,3 +244,59 @@ def test_stale_and_repeated_replies_change_nothing():
     assert desk.fail(Attempt("s.0", 0, 1, 1)) == []
     assert desk.fail(Attempt("unknown.0", 0, 1, 1)) == []
     assert desk.running == ["r.0"]
+
+
+# -- what had been started is known ----------------------------------------------------------------
+
+
+def lose_knowing(desk: Desk, ended: int, left: int, **how) -> None:
+    """Lose engine 0: of what it was sent, so many had ended, and so many had not been started."""
+    sent = [attempt for attempt in desk.in_flight if attempt.engine == 0]
+    untouched = sent[len(sent) - left :]
+    desk.lose(0, ended=frozenset(sent[:ended]), untouched=frozenset(untouched), **how)
+
+
+def test_of_direct_calls_sent_ahead_only_those_fail_that_had_been_started():
+    desk = Desk(10, engines=1)
+    for number in range(4):
+        desk.submit(f"r.{number}", 0)
+    lose_knowing(desk, ended=1, left=2, restarting=True)
+    assert {task: desk.verdict(task) for task in desk.replies} == {
+        "r.0": Verdict.ENGINE_LOST,
+        "r.1": Verdict.ENGINE_LOST,
+    }
+    desk.join(0, incarnation=2)
+    assert desk.running == ["r.2", "r.3"]
+
+
+def test_without_a_restart_those_not_started_fail_as_such():
+    desk = Desk(10, engines=1)
+    for number in range(3):
+        desk.submit(f"r.{number}", 0)
+    lose_knowing(desk, ended=0, left=2)
+    assert desk.reason("r.0") == "engine 0 was lost while it ran task r.0: killed by SIGKILL"
+    assert desk.reason("r.2") == "engine 0 was lost before task r.2 started: killed by SIGKILL"
+
+
+def test_a_call_that_kills_its_engine_is_blamed_among_others_at_once():
+    desk = Desk(10, engines=1)
+    for number in range(4):
+        desk.submit(f"r.{number}")
+    lose_knowing(desk, ended=1, left=2, self_inflicted=True, restarting=True)
+    assert {task: desk.verdict(task) for task in desk.replies} == {"r.1": Verdict.ENGINE_LOST}
+    desk.join(0, incarnation=2)
+    assert desk.running == ["r.0"]
+    desk.reply("r.0")
+    assert desk.running == ["r.2", "r.3"]
+
+
+def test_what_had_not_been_started_keeps_its_reruns():
+    desk = Desk(10, engines=1)
+    for number in range(2):
+        desk.submit(f"r.{number}")
+    lose_knowing(desk, ended=0, left=1, restarting=True)
+    desk.join(0, incarnation=2)
+    desk.reply("r.0")
+    desk.lose(0, incarnation=2, restarting=True)
+    desk.join(0, incarnation=3)
+    assert desk.running == ["r.1"]

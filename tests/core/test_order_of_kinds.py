@@ -10,11 +10,11 @@ def test_balanced_calls_are_sent_ahead_up_to_the_bundle():
     assert desk.running == ["r.0", "r.1", "r.2"]
 
 
-def test_direct_calls_go_one_by_one():
+def test_direct_calls_are_sent_ahead_up_to_the_bundle():
     desk = Desk(bundle=3, engines=1)
-    for number in range(3):
+    for number in range(5):
         desk.submit(f"r.{number}", 0)
-    assert desk.running == ["r.0"]
+    assert desk.running == ["r.0", "r.1", "r.2"]
 
 
 def test_cells_are_never_sent_ahead():

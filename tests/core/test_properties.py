@@ -59,6 +59,13 @@ class Cluster(RuleBasedStateMachine):
     def lose(self, engine: int, how: dict[str, bool]) -> None:
         self.desk.lose(engine, self.desk.lives.get(engine, 0), **how)
 
+    @rule(engine=ENGINES, how=LOSSES, ended=st.integers(0, 3), left=st.integers(0, 3))
+    def lose_and_know_what_it_had_started(self, engine: int, how, ended: int, left: int) -> None:
+        sent = [attempt for attempt in self.desk.in_flight if attempt.engine == engine]
+        known = {"ended": sent[:ended], "untouched": sent[ended:][left:]}
+        sets = {name: frozenset(attempts) for name, attempts in known.items()}
+        self.desk.lose(engine, self.desk.lives.get(engine, 0), **how, **sets)
+
     @rule(engine=ENGINES, back=st.integers(1, 3), how=LOSSES)
     def lose_a_past_life(self, engine: int, back: int, how: dict[str, bool]) -> None:
         past = self.born[engine] - back

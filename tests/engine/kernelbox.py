@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import zmq
 
-from ipyviews.engine import names
+from ipyviews.engine import begun, names
 from ipyviews.launching import bootstrap
 from ipyviews.protocol import payload
 from ipyviews.protocol.wire import Message, Wire, unbundle
@@ -90,6 +90,8 @@ class KernelBox:
         self._wires = {c: Wire(self.key, "tester") for c in CHANNELS}
         self._wires["apply"] = Wire(self.key, "tester", own=True, name="tester")
         self._count = 0
+        # The number of each single call.
+        self._calls: dict[str, int] = {}
         for channel in ("shell", "control", "iopub"):
             self.connect(channel, f"ipc://{self.folder}/k-{CHANNELS[channel]}")
 
@@ -146,6 +148,7 @@ class KernelBox:
         buffers: Any = (),
         msg_id: str | None = None,
         to: str | None = None,
+        subshell: str | None = None,
     ) -> str:
         self._count += 1
         msg_id = msg_id or f"t-{self._count}.0/0.1/1"
@@ -156,6 +159,7 @@ class KernelBox:
             metadata={"ipyviews": ours or {}},
             buffers=buffers,
             to=self.name if to is None else to,
+            subshell=subshell,
         )
         self.sockets[channel].send_multipart(frames)
         return msg_id
@@ -236,14 +240,22 @@ class KernelBox:
     ) -> str:
         packed = payload.pack_calls(function, [(args, kwargs)])
         python = {"python": names.implementation()} if packed.by_value else {}
-        return self.request(
+        number = len(self._calls)
+        attempt = self.request(
             "apply",
             "apply_request",
             {"index": packed.index},
-            ours={"client": "tester", **python, **(ours or {})},
+            ours={"client": "tester", "first": number, **python, **(ours or {})},
             buffers=[packed.function, packed.arguments, *packed.buffers],
             msg_id=msg_id,
         )
+        self._calls[attempt] = number
+        return attempt
+
+    def has_begun(self, attempt: str) -> bool:
+        """Whether a call was begun; there may have been some thousands of them at most."""
+        page = Path(begun.path_of(str(self.folder / "k.json"))).read_bytes()
+        return page[begun.FIRST + self._calls[attempt]] > 0
 
     def send_bundle(self, function: Any, *values: Any, **ours: Any) -> list[str]:
         """Send one call for each value in one message; return the attempts."""

@@ -135,8 +135,8 @@ def test_an_interrupt_stops_the_call_it_names_and_no_other(box):
 def test_an_interrupt_takes_a_waiting_call_out_of_its_bundle(box):
     attempts = box.send_bundle(SPACE["nap"], 0.3, 30, 0.01)
     box.reply(box.interrupt(attempts[1]))
-    assert box.answer(attempts[1]).error[0] == "KeyboardInterrupt"
     assert values(box, attempts[::2]) == [0.3, 0.01]
+    assert attempts[1] in box.returned
 
 
 def test_results_are_not_held_back_by_a_long_call_behind_them(box):

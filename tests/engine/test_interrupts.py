@@ -37,7 +37,7 @@ SPACE = interactive(
 
 
 def wait_until_running(box, attempt):
-    box.wait(lambda: attempt in box.ping()["holds"][:1])
+    box.wait(lambda: box.has_begun(attempt))
 
 
 @pytest.mark.parametrize("name", ["sleep", "loop", "wait", "busy", "gather"])
@@ -68,13 +68,13 @@ def test_call_that_swallows_one_interrupt_is_stopped_by_the_next(box):
     assert box.answer(attempt).error[0] == "KeyboardInterrupt"
 
 
-def test_queued_call_is_answered_without_running(box):
+def test_queued_call_is_given_back_without_running(box):
     box.execute("ran = False")
     function = interactive("def f():\n global ran\n ran = True")["f"]
     first, second = box.send_call(SPACE["nap"], 0.2), box.send_call(function)
     assert box.reply(box.interrupt(second)).read()["found"] is True
-    assert box.answer(second).error[0] == "KeyboardInterrupt"
     assert box.answer(first).content["status"] == "ok"
+    assert second in box.returned
     assert box.call(verbs.pull, "ran").value is False
 
 
@@ -118,7 +118,7 @@ def test_interrupt_of_a_call_does_not_hit_a_cell(box):
     attempt = box.send_call(SPACE["sleep"])
     assert box.reply(box.interrupt(attempt)).read()["found"] is True
     assert box.reply(cell).read()["status"] == "ok"
-    assert box.answer(attempt).error[0] == "KeyboardInterrupt"
+    box.wait(lambda: attempt in box.returned)
 
 
 def test_plain_sigint_interrupts_whatever_runs(box):
@@ -155,11 +155,16 @@ def test_random_interrupts_hit_only_what_they_name(box):
         if i % 3:
             hit[victim[0]] = box.interrupt(*victim)
         for attempt, _ in attempts:
+            box.wait(lambda attempt=attempt: attempt in [*box.replies, *box.returned])
+            if attempt in box.returned:
+                assert attempt in hit
+                continue
             content = box.reply(attempt).read()
             if content["status"] != "ok":
                 assert attempt in hit, content
                 assert content["ename"] in ("KeyboardInterrupt", "CancelledError"), content
-    assert any(box.replies[attempt].read()["status"] == "error" for attempt in hit)
+    replied = [box.replies[attempt].read() for attempt in hit if attempt in box.replies]
+    assert any(content["status"] == "error" for content in replied)
     assert box.call(abs, -1).value == 1
 
 
@@ -169,5 +174,6 @@ def test_hundred_interrupts_in_a_row_leave_the_engine_alive(box):
         following = box.send_call(abs, -i)
         box.receive(0.003 * (i % 4))
         box.interrupt(attempt)
-        assert box.answer(attempt).error[0] == "KeyboardInterrupt"
         assert box.answer(following).value == i
+        if attempt not in box.returned:
+            assert box.answer(attempt).error[0] == "KeyboardInterrupt"

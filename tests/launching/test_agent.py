@@ -16,7 +16,7 @@ import pytest
 from ipyviews.errors import ClusterError
 from ipyviews.launching import rundir
 from ipyviews.launching.link import AgentLink
-from ipyviews.launching.start import end_cluster, start_agent
+from ipyviews.launching.start import AgentProcess, end_cluster, start_agent
 from tests.launching.conftest import OBEDIENT, settings
 
 pytestmark = pytest.mark.kernels
@@ -84,6 +84,22 @@ def test_controller_that_fails_is_told_with_its_last_lines():
 def test_controller_that_is_never_ready_is_given_up():
     with pytest.raises(ClusterError, match=r"not ready after 0\.5 s"):
         start_agent(settings("import time; time.sleep(60)"), detached=False, timeout=0.5)
+
+
+def test_a_start_that_is_interrupted_is_told_to_end(monkeypatch):
+    let_go = AgentProcess.let_go
+
+    def ended_then_let_go(process):
+        # Before that its owner is alive: only what it was told ends it.
+        process.wait(20)
+        let_go(process)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AgentProcess, "let_go", ended_then_let_go)
+    with pytest.raises(KeyboardInterrupt):
+        start_agent(settings("import time; time.sleep(60)"), detached=False, meanwhile=interrupt)
 
 
 def test_controller_is_not_found_in_the_current_directory(start, tmp_path, monkeypatch):

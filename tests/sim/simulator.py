@@ -16,7 +16,6 @@ from random import Random
 from ipyviews.core.effects import (
     Dispatch,
     Effect,
-    Forget,
     Interrupt,
     Recall,
     Reply,
@@ -59,16 +58,20 @@ class Weather:
     #: Of a reply: it comes twice, or much later than its engine's loss.
     twice: float = 0.0
     late: float = 0.0
-    #: Of a death: the engine is started again.
+    #: Of a death: the engine is started again; it is known what it had started.
     restarting: float = 0.8
+    known: float = 0.5
 
 
 @dataclass
 class FakeEngine:
-    """One life of an engine: runs what it is sent, in order, one at a time."""
+    """One life of an engine: runs what it is sent, in order, one at a time, direct calls first."""
 
     incarnation: int
     queue: deque[Attempt] = field(default_factory=deque)
+    direct: deque[Attempt] = field(default_factory=deque)
+    #: What it ever began.
+    begun: set[Attempt] = field(default_factory=set)
     #: The attempt it works on; a finished or interrupted one is no longer this.
     current: Attempt | None = None
     #: When it began that one.
@@ -95,6 +98,9 @@ class World:
         #: Every reply, by task; the frames a driver would hold.
         self.replies: dict[str, list[Reply]] = {}
         self.frames: set[str] = set()
+        #: Direct tasks, which are never run again, and how often tasks were begun.
+        self.direct: set[str] = set()
+        self.begun: Counter[str] = Counter()
         self.events = 0
         self.seen: Counter[str] = Counter()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -114,6 +120,8 @@ class World:
     def submit(self, event: TaskSubmitted) -> None:
         """Submit a task."""
         self.frames.add(event.task)
+        if event.engine is not None and not event.retries:
+            self.direct.add(event.task)
         self.replies.setdefault(event.task, [])
         self.feed(event)
 
@@ -125,7 +133,20 @@ class World:
         self.seen["deaths"] += 1
         restarting = self.chance.random() < self.weather.restarting
         reason, life = "killed by SIGKILL", fake.incarnation
-        self.feed(EngineLost(self.now, engine, life, reason, self_inflicted, restarting))
+        sent = [task.attempt for task in self.state.engines[engine].running.values()]
+        known = sent if self.chance.random() < self.weather.known else ()
+        self.feed(
+            EngineLost(
+                self.now,
+                engine,
+                life,
+                reason,
+                self_inflicted,
+                restarting,
+                untouched=frozenset(one for one in known if one not in fake.begun),
+                ended=frozenset(one for one in known if one in fake.begun and one != fake.current),
+            )
+        )
         if restarting:
             self._soon(self.weather.start_s, lambda: self._join(engine))
 
@@ -155,9 +176,8 @@ class World:
                 self._soon(self.weather.way_s, lambda: self._interrupt(attempt))
             case Reply(task):
                 self.replies[task].append(effect)
-                self.seen[effect.verdict] += 1
-            case Forget(task):
                 self.frames.remove(task)
+                self.seen[effect.verdict] += 1
             case WakeAt(when):
                 self.at(when, lambda: self.feed(Woke(self.now)))
 
@@ -182,14 +202,17 @@ class World:
 
     def _arrive(self, attempt: Attempt, urgent: bool) -> None:
         if fake := self._life(attempt):
-            (fake.queue.appendleft if urgent else fake.queue.append)(attempt)
+            if attempt.task in self.direct:
+                fake.direct.append(attempt)
+            else:
+                (fake.queue.appendleft if urgent else fake.queue.append)(attempt)
             self._work(fake)
 
     def _give_back(self, attempts: tuple[Attempt, ...]) -> None:
         if fake := self._life(attempts[0]):
-            returned = tuple(attempt for attempt in attempts if attempt in fake.queue)
+            returned = tuple(one for one in attempts if one in (*fake.direct, *fake.queue))
             for attempt in returned:
-                fake.queue.remove(attempt)
+                (fake.direct if attempt in fake.direct else fake.queue).remove(attempt)
             self.seen["given back"] += len(returned)
             self._soon(self.weather.way_s, lambda: self.feed(TasksReturned(self.now, returned)))
 
@@ -199,8 +222,11 @@ class World:
             self._give_back(tuple(fake.queue))
 
     def _work(self, fake: FakeEngine) -> None:
-        if fake.current is None and fake.queue:
-            attempt = fake.current = fake.queue.popleft()
+        if fake.current is None and (fake.direct or fake.queue):
+            attempt = fake.current = (fake.direct or fake.queue).popleft()
+            fake.begun.add(attempt)
+            self.begun[attempt.task] += 1
+            assert attempt.task not in self.direct or self.begun[attempt.task] == 1
             fake.began = self.now
             self.at(self.now + LATE_S, lambda: self._look_at(attempt))
             self._soon(self.weather.task_s, lambda: self._end(attempt))
@@ -224,9 +250,8 @@ class World:
 
     def _interrupt(self, attempt: Attempt) -> None:
         fake = self._life(attempt)
-        if fake and attempt in fake.queue:
-            fake.queue.remove(attempt)
-            self._send(attempt, Status.ERROR)
+        if fake and attempt in (*fake.direct, *fake.queue):
+            self._give_back((attempt,))
         elif fake and fake.current == attempt:
             fake.current = None
             self._send(attempt, Status.ERROR)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
 from random import Random
 
@@ -34,7 +33,7 @@ class Careful(World):
         super().perform(effect)
 
     def submit(self, event: TaskSubmitted) -> None:
-        event = replace(event, now=self.now)
+        event = event._replace(now=self.now)
         self.submitted[event.task] = event
         super().submit(event)
 

@@ -1,0 +1,480 @@
+"""Output as it comes, with a page, a terminal and a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipyviews.client import flood, live
+from ipyviews.client.live import LiveDisplay
+from ipyviews.client.tasks import Task
+
+
+class Page:
+    """A front end: what is on it, and the messages that came."""
+
+    def __init__(self, *, is_page=True):
+        self.is_page = is_page
+        #: Streams, and displays by their id, in the order of their places.
+        self.places = []
+        self.messages = []
+
+    def write(self, stream, text):
+        self.messages.append(("stream", text))
+        self.places.append([None, text])
+
+    def publish(self, msg_type, content, buffers=()):
+        self.messages.append((msg_type, content))
+        shown = content.get("transient", {}).get("display_id")
+        text = content.get("data", {}).get("text/plain")
+        if msg_type == "clear_output":
+            self.places.clear()
+        elif msg_type == "display_data":
+            self.places.append([shown, f"<{text}>"])
+        else:
+            for place in self.places:
+                if place[0] == shown:
+                    place[1] = f"<{text}>"
+
+    def paint(self, name, text):
+        there = any(place[0] == name for place in self.places)
+        kind = "update_display_data" if there else "display_data"
+        content = {"data": {"text/plain": text}, "transient": {"display_id": name}}
+        self.publish(kind, content)
+
+    @property
+    def text(self):
+        return "".join(text for _, text in self.places)
+
+
+class Time:
+    """A clock, and what is to be done later."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.due = []
+
+    def later(self, delay_s, action):
+        self.due.append((self.now + delay_s, action))
+
+    def pass_(self, seconds):
+        end = self.now + seconds
+        while self.due and min(when for when, _ in self.due) <= end:
+            self.due.sort(key=lambda entry: entry[0])
+            self.now, action = self.due.pop(0)
+            action()
+        self.now = end
+
+
+class Cell:
+    """A cell that runs on engines, and is shown."""
+
+    def __init__(self, engines=2, *, paced=True, is_page=True, **options):
+        self.page = Page(is_page=is_page)
+        self.time = Time()
+        self.tasks = [Task(f"c-1.{i}", "execute", i, 0.0) for i in range(engines)]
+        later = self.time.later if paced else None
+        self.live = LiveDisplay(
+            self.tasks, self.page, later=later, clock=lambda: self.time.now, **options
+        )
+
+    def message(self, engine, msg_type, **content):
+        self.live(self.tasks[engine], msg_type, content, {}, (), None)
+
+    def prints(self, engine, text, name="stdout"):
+        self.message(engine, "stream", name=name, text=text)
+
+    def displays(self, engine, text, display_id=None, msg_type="display_data"):
+        transient = {} if display_id is None else {"display_id": display_id}
+        self.message(engine, msg_type, data={"text/plain": text}, transient=transient)
+
+    def ends(self, *engines):
+        for engine in engines or range(len(self.tasks)):
+            self.live.ended(self.tasks[engine])
+
+
+# -- when -----------------------------------------------------------------------------------------
+
+
+def test_the_first_line_is_shown_at_once_and_later_ones_together_engine_by_engine():
+    cell = Cell()
+    cell.prints(1, "a\n")
+    assert cell.page.text == "[stdout:1] \na\n"
+    cell.prints(1, "b\n")
+    cell.prints(0, "x\n")
+    cell.prints(1, "c\n")
+    assert len(cell.page.messages) == 1
+    cell.time.pass_(live.TICK_S)
+    assert cell.page.messages[1:] == [("stream", "[stdout:0] \nx\n[stdout:1] \nb\nc\n")]
+
+
+def test_nothing_is_done_while_nothing_comes():
+    cell = Cell()
+    cell.prints(0, "a\n")
+    cell.time.pass_(5)
+    assert cell.time.due == []
+    cell.prints(0, "b\n")
+    assert cell.page.text == "[stdout:0] \na\nb\n"
+
+
+def test_the_end_of_all_shows_everything_before_anybody_hears_of_it():
+    cell = Cell()
+    cell.prints(0, "a\n")
+    cell.prints(1, "b")
+    cell.ends(0)
+    assert "b" not in cell.page.text
+    cell.ends(1)
+    assert cell.page.text == "[stdout:0] \na\n[stdout:1] \nb"
+
+
+def test_what_comes_after_the_end_is_shown():
+    cell = Cell()
+    cell.ends()
+    cell.prints(1, "from a thread\n")
+    assert cell.page.text == "[stdout:1] \nfrom a thread\n"
+
+
+def test_the_beginning_of_a_line_is_shown_after_a_moment():
+    cell = Cell()
+    cell.prints(0, "loading")
+    assert cell.page.text == ""
+    cell.time.pass_(0.3)
+    assert cell.page.text == "[stdout:0] \nloading"
+    cell.prints(0, " done\n")
+    assert cell.page.text == "[stdout:0] \nloading done\n"
+
+
+def test_a_display_is_shown_at_once_for_it_may_soon_be_updated_or_closed():
+    cell = Cell()
+    cell.prints(0, "a\n")
+    cell.displays(1, "widget")
+    assert cell.page.text == "[stdout:0] \na\n[output:1]\n<widget>"
+
+
+def test_updates_are_taken_together():
+    cell = Cell()
+    cell.displays(0, "0", "x")
+    for number in range(1, 100):
+        cell.displays(0, str(number), "x", "update_display_data")
+    cell.time.pass_(live.TICK_S)
+    assert cell.page.text == "[output:0]\n<99>"
+    assert len(cell.page.messages) == 3
+
+
+def test_a_page_that_fails_stops_nothing_else(caplog):
+    cell = Cell()
+    cell.prints(0, "a\n")
+    cell.prints(0, "b\n")
+    cell.page.write = None
+    cell.time.pass_(1)
+    assert "showing output failed" in caplog.text
+    assert cell.time.due == []
+
+
+# -- lines that are overwritten -------------------------------------------------------------------
+
+
+def bar(cell, engine, text):
+    cell.prints(engine, f"\r{text}", "stderr")
+
+
+def test_each_engine_has_one_line_that_is_overwritten():
+    cell = Cell()
+    bar(cell, 0, "10 %")
+    bar(cell, 1, "20 %")
+    cell.prints(1, "a line\n")
+    bar(cell, 0, "30 %")
+    cell.time.pass_(live.TICK_S)
+    assert cell.page.text == "<[stderr:0] 30 %\n[stderr:1] 20 %>[stdout:1] \na line\n"
+
+
+def test_a_bar_that_has_ended_stays_until_there_is_another_and_then_becomes_a_line():
+    cell = Cell()
+    bar(cell, 0, "50 %")
+    bar(cell, 0, "100 %\n")
+    cell.prints(0, "between\n", "stderr")
+    cell.time.pass_(1)
+    assert cell.page.text == "<[stderr:0] 100 %>[stderr:0] \nbetween\n"
+    bar(cell, 0, "0 %")
+    cell.ends()
+    assert cell.page.text == "<[stderr:0] 0 %>[stderr:0] \nbetween\n100 %\n"
+
+
+def test_a_bar_that_wipes_itself_out_leaves_nothing():
+    cell = Cell()
+    bar(cell, 0, "50 %")
+    bar(cell, 0, "    ")
+    cell.prints(0, "\r", "stderr")
+    cell.ends()
+    assert cell.page.text == "<>"
+
+
+def test_a_line_that_was_overwritten_within_one_message_is_a_line():
+    cell = Cell()
+    cell.prints(0, "10 %\r20 %\r100 %\nnext\n")
+    assert cell.page.text == "[stdout:0] \n100 %\nnext\n"
+
+
+def test_equal_bars_are_told_once_when_folding():
+    cell = Cell(3, fold=True)
+    for engine, text in enumerate(("5 %", "5 %", "6 %")):
+        bar(cell, engine, text)
+    cell.time.pass_(live.TICK_S)
+    assert cell.page.text == "<[stderr:0-1] 5 %\n[stderr:2] 6 %>"
+
+
+def test_on_a_terminal_bars_that_have_ended_are_lines():
+    cell = Cell(is_page=False)
+    bar(cell, 0, "50 %")
+    bar(cell, 1, "60 %")
+    assert cell.page.text == "<[stderr:0] 50 %>"
+    bar(cell, 0, "100 %\n")
+    cell.ends()
+    assert cell.page.text == "<>[stderr:0] \n100 %\n[stderr:1] \n60 %\n"
+
+
+# -- folding --------------------------------------------------------------------------------------
+
+
+def test_equal_lines_of_all_are_shown_once_and_at_once():
+    cell = Cell(3, fold=True)
+    for engine in range(3):
+        cell.prints(engine, "same\n")
+    cell.time.pass_(live.TICK_S)
+    assert cell.page.text == "[stdout:0-2] \nsame\n"
+
+
+def test_who_differs_is_shown_alone():
+    cell = Cell(4, fold=True)
+    for engine, text in enumerate("aaba"):
+        cell.prints(engine, f"begin\n{text}\n")
+    cell.ends()
+    assert cell.page.text == ("[stdout:0-3] \nbegin\n[stdout:0-1,3] \na\n[stdout:2] \nb\n")
+
+
+def test_a_line_waits_a_moment_only_for_the_others():
+    cell = Cell(2, fold=True)
+    cell.prints(0, "a\nb\n")
+    assert cell.page.text == ""
+    cell.time.pass_(0.25)
+    assert cell.page.text == "[stdout:0] \na\nb\n"
+    cell.prints(1, "a\n")
+    cell.time.pass_(0.25)
+    assert cell.page.text == "[stdout:0] \na\nb\n[stdout:1] \na\n"
+
+
+def test_an_engine_that_has_ended_is_not_waited_for():
+    cell = Cell(3, fold=True)
+    cell.ends(2)
+    cell.prints(0, "a\n")
+    cell.prints(1, "a\n")
+    cell.time.pass_(live.TICK_S)
+    assert cell.page.text == "[stdout:0-1] \na\n"
+
+
+def test_equal_values_and_displays_are_shown_once():
+    cell = Cell(2, fold=True)
+    for engine in range(2):
+        cell.displays(engine, "figure")
+        cell.message(engine, "execute_result", data={"text/plain": "2"}, execution_count=engine + 5)
+    cell.ends()
+    assert cell.page.text == "[output:0-1]\n<figure><Out[0-1]: 2>"
+
+
+def test_a_display_with_an_id_is_each_engine_s_own():
+    cell = Cell(2, fold=True)
+    cell.displays(0, "a", "x")
+    cell.displays(1, "a", "x")
+    cell.time.pass_(live.TICK_S)
+    assert [place[0] for place in cell.page.places if place[0]] == ["engine-0-x", "engine-1-x"]
+
+
+# -- clear_output ---------------------------------------------------------------------------------
+
+
+def test_a_single_engine_clears_the_cell():
+    cell = Cell(1)
+    cell.prints(0, "before\n")
+    cell.message(0, "clear_output", wait=True)
+    cell.time.pass_(1)
+    assert cell.page.text == "[stdout:0] \nbefore\n"
+    cell.prints(0, "after\n")
+    cell.time.pass_(1)
+    assert cell.page.text == "[stdout:0] \nafter\n"
+    cell.message(0, "clear_output", wait=False)
+    cell.time.pass_(1)
+    assert cell.page.text == ""
+
+
+def test_one_of_several_engines_clears_its_own_part():
+    cell = Cell(2)
+    cell.displays(0, "old figure")
+    cell.displays(1, "other")
+    cell.message(0, "clear_output", wait=True)
+    for number in range(50):
+        cell.message(0, "clear_output", wait=True)
+        cell.prints(0, f"state {number}\n")
+        cell.displays(0, f"figure {number}")
+    cell.ends()
+    assert cell.page.text == ("[output:0]\n<[output:0]>[output:1]\n<other><state 49\n><figure 49>")
+    assert len(cell.page.messages) < 10
+
+
+def test_what_was_longer_before_a_clear_is_blank_after_it():
+    cell = Cell(2)
+    cell.message(0, "clear_output", wait=False)
+    for text in "abc":
+        cell.displays(0, text)
+    cell.time.pass_(1)
+    assert cell.page.text == "<[output:0]><a><b><c>"
+    cell.message(0, "clear_output", wait=True)
+    cell.displays(0, "d")
+    cell.time.pass_(1)
+    assert cell.page.text == "<[output:0]><d><><>"
+    cell.message(0, "clear_output", wait=False)
+    cell.time.pass_(1)
+    assert cell.page.text == "<><><><>"
+
+
+def test_what_is_about_to_be_replaced_is_not_blanked_meanwhile():
+    cell = Cell(2)
+    cell.message(0, "clear_output", wait=True)
+    cell.prints(0, "state 1\n")
+    cell.displays(0, "figure 1")
+    cell.time.pass_(1)
+    cell.message(0, "clear_output", wait=True)
+    cell.prints(0, "state 2\n")
+    cell.time.pass_(live.TICK_S)
+    assert cell.page.text == "<[output:0]><state 2\n><figure 1>"
+    cell.displays(0, "figure 2")
+    cell.time.pass_(1)
+    assert [content["data"]["text/plain"] for _, content in cell.page.messages] == [
+        *("[output:0]", "state 1\n", "figure 1", "state 2\n", "figure 2")
+    ]
+
+
+def test_a_display_in_a_part_that_is_cleared_can_be_updated():
+    cell = Cell(2)
+    cell.message(0, "clear_output", wait=False)
+    cell.displays(0, "old", "x")
+    cell.displays(0, "new", "x", "update_display_data")
+    cell.time.pass_(1)
+    assert cell.page.text == "<[output:0]><new>"
+
+
+def test_a_terminal_takes_nothing_back():
+    cell = Cell(1, is_page=False)
+    cell.prints(0, "a\n")
+    cell.message(0, "clear_output", wait=False)
+    cell.prints(0, "b\n")
+    cell.ends()
+    assert cell.page.text == "[stdout:0] \na\nb\n"
+
+
+# -- too much -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(flood, "LINES", 6)
+    monkeypatch.setattr(flood, "DISPLAYS", 4)
+    monkeypatch.setattr(flood, "LEAST", (1, 10_000, 1))
+    monkeypatch.setattr(flood, "TAIL_LINES", 4)
+
+
+def lines(first, last):
+    return "".join(f"{number}\n" for number in range(first, last))
+
+
+def test_of_a_flood_the_first_lines_a_count_and_the_last_are_on_the_page(small):
+    cell = Cell(2)
+    for start in range(0, 1000, 100):
+        cell.prints(0, lines(start, start + 100))
+    cell.prints(1, "few\n")
+    cell.ends()
+    assert cell.page.text == (
+        "[stdout:0] \n0\n1\n2\n[stdout:1] \nfew\n"
+        "<… 997 more lines: `ar.stdout` has all of them\n[stdout:0] 998\n[stdout:0] 999>"
+    )
+
+
+def test_the_count_is_told_while_it_floods_but_not_above_the_first_lines_of_others(small):
+    cell = Cell(2)
+    cell.prints(0, lines(0, 100))
+    cell.time.pass_(0.5)
+    cell.prints(1, lines(0, 100))
+    cell.time.pass_(2)
+    assert cell.page.text.startswith("[stdout:0] \n0\n1\n2\n[stdout:1] \n0\n1\n2\n<… 194 more")
+    cell.prints(1, lines(0, 100))
+    cell.time.pass_(1)
+    assert "… 294 more lines" in cell.page.text
+
+
+def test_a_line_that_comes_in_two_pieces_is_counted_once(small):
+    cell = Cell(2)
+    cell.prints(0, lines(0, 5) + "the be")
+    cell.time.pass_(1)
+    cell.prints(0, "ginning\nthe e")
+    cell.time.pass_(1)
+    cell.prints(0, "nd\n")
+    cell.ends()
+    assert cell.page.text.endswith(
+        "<… 4 more lines: `ar.stdout` has all of them\n"
+        "[stdout:0] the beginning\n[stdout:0] the end>"
+    )
+
+
+def test_the_count_stays_when_all_is_over(small):
+    cell = Cell(2)
+    cell.prints(0, lines(0, 100))
+    cell.ends()
+    before = len(cell.page.messages)
+    cell.time.pass_(5)
+    assert len(cell.page.messages) == before
+
+
+def test_a_flood_is_few_messages():
+    cell = Cell(16)
+    for start in range(0, 10_000, 10):
+        for engine in range(16):
+            cell.prints(engine, lines(start, start + 10))
+        cell.time.pass_(0.005)
+    cell.ends()
+    assert "… 158,000 more lines" in cell.page.text
+    assert len(cell.page.messages) < 150
+    assert sum(len(str(content)) for _, content in cell.page.messages) < 500_000
+
+
+def test_displays_are_counted_too(small):
+    cell = Cell(2)
+    for number in range(10):
+        cell.displays(0, f"figure {number}")
+    cell.ends()
+    assert cell.page.text == (
+        "[output:0]\n<figure 0>[output:0]\n<figure 1>"
+        "<… 8 more displays: `ar.outputs` has all of them>"
+    )
+
+
+def test_what_the_result_dropped_is_told(small, monkeypatch):
+    monkeypatch.setattr("ipyviews.client.outputs.TEXT_LIMIT", 150)
+    cell = Cell(2)
+    cell.tasks[0].written().add("stream", {"name": "stdout", "text": lines(0, 100)})
+    cell.prints(0, lines(0, 100))
+    cell.ends()
+    assert "`ar.stdout` has all but 140 characters" in cell.page.text
+
+
+def test_a_terminal_shows_everything(small):
+    cell = Cell(1, is_page=False)
+    cell.prints(0, lines(0, 100))
+    cell.ends()
+    assert cell.page.text == f"[stdout:0] \n{lines(0, 100)}"
+
+
+def test_a_cell_that_is_cleared_begins_again(small):
+    cell = Cell(1)
+    for _ in range(3):
+        cell.message(0, "clear_output", wait=True)
+        cell.prints(0, lines(0, 5))
+        cell.time.pass_(1)
+    assert cell.page.text == f"[stdout:0] \n{lines(0, 5)}"
