@@ -27,6 +27,12 @@ FEW = 4
 #: Longest slice [s], the last step aside.
 SLICE_S = 0.0002
 
+#: Between slices processors are left to others for so long [s] ...
+REST_S = 0.001
+
+#: ... until so long after somebody else asked for little [s].
+POLITE_S = 0.02
+
 
 class Turns:
     """Everybody's unfinished work.
@@ -55,6 +61,9 @@ class Turns:
         self._ending: Line = OrderedDict()
         self._making: Line = OrderedDict()
         self._next: asyncio.Handle | None = None
+        #: Who asked for much last, and when somebody else asked for little.
+        self._flooding: Hashable = None
+        self._disturbed = -inf
 
     def end_tasks(self, sender: Hashable, steps: Steps) -> None:
         """Do some work, now if there is no other, else in turns."""
@@ -64,6 +73,10 @@ class Turns:
     def make_tasks(self, sender: Hashable, steps: Steps, size: int) -> None:
         """Do some work of `size` steps: at once if it is little, else in turns."""
         longest_s = 0.0 if self._ending or self._making else SLICE_S
+        if size > FEW:
+            self._flooding = sender
+        elif sender != self._flooding:
+            self._disturbed = self._loop.time()
         self._take(self._making, sender, steps, inf if size <= FEW else longest_s)
 
     def is_ending(self, sender: Hashable) -> bool:
@@ -91,7 +104,11 @@ class Turns:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._next is None and (self._ending or self._making):
+        if self._next is not None or not (self._ending or self._making):
+            return
+        if self._loop.time() - self._disturbed < POLITE_S:
+            self._next = self._loop.call_later(REST_S, self._turn)
+        else:
             self._next = self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:

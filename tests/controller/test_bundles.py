@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from ipyviews.controller import turns as turns_module
 from ipyviews.controller.turns import FEW, Turns
 from tests.waiting import eventually
 
@@ -211,6 +212,38 @@ async def test_replies_and_requests_have_the_same_share(slow):
     await work.settle()
     turns = "".join(work.log).replace("sent", "")
     assert turns[:44].count("e") == 20
+
+
+async def test_much_work_rests_while_somebody_else_asks_for_little(slow, monkeypatch):
+    monkeypatch.setattr(turns_module, "REST_S", 3600.0)
+    work = Work()
+    work.turns.make_tasks("a", work.steps("a", 100), 100)
+    work.turns.make_tasks("b", work.steps("b", 1), 1)
+    work.turns.end_tasks("engine", work.steps("e", 10))
+    await work.settle()
+    # One turn was due already.
+    assert work.log.count("a") + work.log.count("e") <= 3
+    assert work.log.count("b") == 1
+    work.turns.close()
+
+
+async def test_much_work_does_not_rest_because_its_own_client_asks_for_little(slow, monkeypatch):
+    monkeypatch.setattr(turns_module, "REST_S", 3600.0)
+    work = Work()
+    work.turns.make_tasks("a", work.steps("a", 100), 100)
+    work.turns.make_tasks("a", work.steps("own", 1), 1)
+    await work.settle()
+    assert (work.log.count("a"), work.log.count("own")) == (100, 1)
+
+
+async def test_much_work_does_not_rest_long_after_somebody_asked_for_little(slow, monkeypatch):
+    monkeypatch.setattr(turns_module, "REST_S", 3600.0)
+    monkeypatch.setattr(turns_module, "POLITE_S", 0.0)
+    work = Work()
+    work.turns.make_tasks("b", work.steps("b", 1), 1)
+    work.turns.make_tasks("a", work.steps("a", 100), 100)
+    await work.settle()
+    assert work.log.count("a") == 100
 
 
 async def test_a_sender_s_work_can_be_finished_at_once(slow):
