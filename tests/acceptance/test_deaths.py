@@ -90,16 +90,21 @@ def test_a_stopped_engine_is_not_dead(start, members):
 
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
-def test_two_hundred_restarts_under_load(start, interactive, wait_until):
+def test_two_hundred_restarts_under_load(start, interactive, wait_until, tmp_path):
+    def begin(sign):
+        sign.touch()
+        __import__("time").sleep(60)
+
     rc = start(2)
     balanced = rc.load_balanced_view([1])
     load = balanced.map_async(lambda x: (__import__("time").sleep(0.005), x)[1], range(4_000))
     pid = rc[0].apply_sync(os.getpid)
     for number in range(200):
         rc[0].push({"life": number}, block=True)
-        running = rc[0].apply_async(lambda: __import__("time").sleep(60))
-        # A restart goes by another channel: sent at once, it may be there before the call.
-        wait_until(lambda: rc.status()["engines"][0]["running"])
+        sign = tmp_path / str(number)
+        running = rc[0].apply_async(begin, sign)
+        # What has not begun when the engine is restarted runs on the next life.
+        wait_until(sign.exists)
         rc.restart(0, now=True)
         with pytest.raises(ipyviews.EngineError):
             running.get(10)
