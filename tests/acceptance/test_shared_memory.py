@@ -357,11 +357,12 @@ def test_work_of_a_client_that_left_a_detached_cluster_finds_its_data_and_its_re
     wait_until(lambda: not owners(rc), 10, "the removal of the segments")
 
 
-def test_another_client_may_fetch_a_result_that_was_taken_already(start):
+def test_another_client_may_fetch_a_result_that_was_taken_already(start, wait_until):
     rc = start(1)
     with ipyviews.Client(rc.cluster.connection_file) as other:
         result = rc[0].apply_async(lambda: __import__("time").sleep(1) or b"".join([b"x"]))
         large = rc[0].apply_async(lambda: __import__("numpy").arange(2**20))
+        wait_until(lambda: other.db_query({"msg_id": large.msg_ids[0]}))
         fetched = other.get_result(large.msg_ids, owner=False, block=False)
         result.get()
         assert large.get()[-1] == MIB - 1
