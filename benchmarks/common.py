@@ -73,7 +73,8 @@ def interpreter(system: System) -> str | None:
     """Return the Python of a system's environment, made if missing; None if it cannot be."""
     if not system.requirements:
         return sys.executable
-    folder = HERE / f".venv-{system.requirements[0]}"
+    root = Path(os.environ.get("IPYVIEWS_BENCHMARK_VENVS", HERE))
+    folder = root / f".venv-{system.requirements[0]}"
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
