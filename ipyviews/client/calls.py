@@ -159,6 +159,8 @@ def _batches(
 def _labels(label: str | None, payload: Payload | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if label is not None:
+        if not isinstance(label, str):
+            raise UsageError(f"a label is a text, not {label!r:.80}")
         found["label"] = label
     if payload is not None and payload.by_value:
         found["python"] = PYTHON

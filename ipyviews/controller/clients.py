@@ -6,19 +6,22 @@ started for it, `FOLD_BYTES` later its output is dropped and counted. Replies ar
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.channels import size_bytes
 from ipyviews.core.events import ClientLeft, ClientResumed, ClientStalled
+from ipyviews.errors import ProtocolError
 from ipyviews.protocol.wire import bundle
 from ipyviews.transport.base import PeerGone
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipyviews.controller.channels import Channel
     from ipyviews.controller.turns import Turns
@@ -197,6 +200,10 @@ class Clients:
                 count += 1
         return count
 
+    def wants_work(self, client: ClientId) -> bool:
+        """Whether what a client asked for is to be done: it is there, or work is kept."""
+        return self._keep_work or client in self._clients
+
     def leave(self, client: ClientId, why: str) -> None:
         """End a session; what it has queued still runs only on a detached cluster."""
         known = self._clients.pop(client, None)
@@ -264,9 +271,14 @@ class Clients:
             return
         if known.folded and (folded := known.folded.pop(reply[0], None)):
             known.due.append((reply[0], "output_folded", folded.notice(), {}, ()))
+        content = reply[2]
+        size = 0 if isinstance(content, Mapping) else size_bytes(content)
+        if size > SMALL_BYTES:
+            # It goes alone, behind the others: together they may be more than a client takes.
+            self._send_due(known)
         known.due.append(reply)
         self._due[client] = known
-        if len(known.due) >= MOST_TOGETHER or sum(map(len, reply[-1])) > SMALL_BYTES:
+        if len(known.due) >= MOST_TOGETHER or size + sum(map(len, reply[-1])) > SMALL_BYTES:
             self._send_due(known)
 
     def flush(self) -> None:
@@ -317,8 +329,10 @@ class Clients:
     def _send_due(self, client: Client) -> None:
         due, client.due = client.due, []
         if len(due) > 1:
-            content, buffers = bundle(due)
-            due = [("", "bundle_reply", content, {}, buffers)]
+            # What an engine sent may be no JSON; then each goes as it is.
+            with contextlib.suppress(ProtocolError):
+                content, buffers = bundle(due)
+                due = [("", "bundle_reply", content, {}, buffers)]
         for message in due:
             self._send(client, message)
 

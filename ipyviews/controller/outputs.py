@@ -217,14 +217,17 @@ class Gate:
             The calls without a reply.
         """
         self._turns.finish(link)
-        unanswered: list[Flight] = []
-        for flight in [f for f in self._flights.values() if _is_from(link, f.attempt)]:
+        for flight in self._of(link):
             if flight.reply is not None:
                 self._pass(flight, incomplete=True)
-            else:
-                self._close(flight)
-                unanswered.append(flight)
+        # After that, for a reply makes room, which may have been filled.
+        unanswered = self._of(link)
+        for flight in unanswered:
+            self._close(flight)
         return [flight for flight in unanswered if flight.kind is Kind.APPLY]
+
+    def _of(self, link: Link) -> list[Flight]:
+        return [flight for flight in self._flights.values() if _is_from(link, flight.attempt)]
 
     def close(self) -> None:
         """Stop all timers."""

@@ -212,6 +212,8 @@ class Requests:
         engines = submission.choice.targets or repeat(None)
         self._records.submitted(client, request, submission, header, ours)
         for place, engine in zip(range(submission.tasks), engines, strict=False):
+            if not self._clients.wants_work(client):
+                return
             task = task_id(request, place)
             self._store.put(task, PendingTask(client, submission, place))
             now = self._loop.time()

@@ -162,6 +162,9 @@ class Engine(Home):
         """Whether a direct call may be sent after those in flight, which keep its order."""
         if not self.directs:
             return True
+        if next(reversed(self.directs.values())).recalled:
+            # They come back and go again: it would overtake them.
+            return False
         is_full = self.direct_s >= AHEAD_S or len(self.directs) >= self.most
         return self.is_held_by(task.client) and not is_full and not task.is_timed
 

@@ -56,7 +56,7 @@ class Scope:
     gone: set[str] = field(default_factory=set)
     #: Names of data that functions use, which stayed where they came from.
     left_behind: set[str] = field(default_factory=set)
-    #: How often something came with a function. [count]
+    #: How often something came with a function, or was looked up here. [count]
     injections: int = 0
     #: Functions by their pickles, as long as to load one again would make the same.
     functions: dict[bytes, Any] = field(default_factory=dict)
@@ -283,6 +283,7 @@ class Reference:
 
 def resolve(scope: Scope, name: str) -> Any:
     """Evaluate what a `Reference` that has arrived refers to."""
+    scope.injections += 1
     return evaluate(name, scope.names)
 
 

@@ -154,3 +154,10 @@ def test_prepickled_arrays_travel_as_buffers_and_arrive_writable():
 @pytest.mark.parametrize(("obj", "by_value"), [([1], False), (lambda: 1, True)])
 def test_prepickled_code_still_needs_the_same_python(obj, by_value):
     assert pack_calls(identity, [((ipp.PrePickled(obj),), {})]).by_value is by_value
+
+
+def test_a_function_given_as_a_reference_is_what_has_the_name_now(rc):
+    rc[0].execute("named = lambda: 1", block=True)
+    assert rc[0].apply_sync(ipp.Reference("named")) == 1
+    rc[0].execute("named = lambda: 2", block=True)
+    assert rc[0].apply_sync(ipp.Reference("named")) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -226,6 +227,32 @@ async def test_bye_ends_a_session_and_drops_what_waits(start):
     await world.settle()
     assert len(world.driver._store) == 0
     assert not world.kernels[0].running
+
+
+class Channel:
+    """Notes what is sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, client, msg_type, content, *, parent="", metadata=None, buffers=()):
+        self.sent.append((msg_type, parent))
+        return 1
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{" + b" " * 100_000 + b"}", b"no json"])
+def test_a_reply_that_cannot_go_with_others_goes_alone_and_holds_back_none(content):
+    shell = Channel()
+    clients = clients_module.Clients(
+        shell, Channel(), lambda: 0.0, lambda _: None, Counter(), turns=None
+    )
+    clients.join("c", "name", 1)
+    for number in range(3):
+        body = content if number == 1 else {"status": "ok"}
+        clients.reply("c", (f"c-1.{number}", "apply_reply", body, {}, ()))
+    clients.flush()
+    told = [parent for kind, parent in shell.sent if kind == "apply_reply"]
+    assert told == ["c-1.0", "c-1.1", "c-1.2"]
 
 
 async def test_a_client_may_leave_while_its_request_is_taken_in(start, monkeypatch):

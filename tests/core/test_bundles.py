@@ -174,6 +174,18 @@ def test_before_the_direct_call_of_another_client_those_not_started_are_asked_ba
     assert desk.running == ["a.1", "a.2", "a.3"]
 
 
+def test_a_direct_call_does_not_overtake_those_of_its_client_that_were_asked_back():
+    desk = Desk(10, engines=1)
+    flood(desk, 4, engine=0)
+    desk.submit("b.0", 0, client="b")
+    desk.cancel("b.0", client="b")
+    desk.submit("a.9", 0)
+    assert desk.running == ["a.0", "a.1", "a.2", "a.3"]
+    desk.give_back("a.1", "a.2", "a.3")
+    desk.reply("a.0")
+    assert desk.running == ["a.1", "a.2", "a.3", "a.9"]
+
+
 def test_a_cell_waits_for_the_direct_calls_its_client_made_before():
     desk = Desk(10, engines=1)
     flood(desk, 3, engine=0)
