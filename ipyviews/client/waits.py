@@ -142,6 +142,10 @@ async def awaited_interactive(
             left = _left(until)
             await chosen.awaited(interval if left is None else min(interval, left))
             draw()
+        if chosen.are_done():
+            # What counts for the bar may be a moment behind.
+            result.wait(interval)
+            draw()
 
 
 def engines_ready(session: Session, n: int | None, timeout: float | None) -> Answer[None]:

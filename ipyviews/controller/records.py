@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.channels import size_bytes
@@ -207,7 +208,7 @@ class Records:
             await pause.when_due()
             record = self.memory.get(task)
             if record is not None and query.matches(record.get):
-                packed.append(pack(packable(record.as_dict(keys), buffers)))
+                packed.append(pack(packable(self._told(record, keys), buffers)))
                 size += len(packed[-1])
             if size > MOST_TEXT:
                 raise UsageError(
@@ -215,6 +216,12 @@ class Records:
                     "fewer of them, or for some keys only (db_query(query, keys))"
                 )
         return {"packed": b'"records":[%s]' % b",".join(packed), "buffers": buffers}
+
+    def _told(self, record: Record, keys: Sequence[str]) -> Fields:
+        told = record.as_dict(keys)
+        if told.get("buffers"):
+            told["buffers"] = self._read(told["buffers"])
+        return told
 
     async def results(self, client: ClientId, content: Fields) -> Fields:
         """Tell results, or only which there are; may wait for the first of them."""
@@ -386,11 +393,17 @@ class Records:
         if record is None or not isinstance(source, Submission):
             return
         submission = source.alone(record.index)
+        # Segments come back when the first task ends: its client knows nothing of this one.
+        submission = replace(submission, buffers=self._read(submission.buffers))
         if record.end is not None:
             # It ran, or never could: what it waited for may be forgotten.
             submission = submission.without_dependencies()
         ours = {name: value for name, value in record.origin.ours.items() if name != "targets"}
         self.submit_again(client, request, submission, {"any": None, **ours})
+
+    def _read(self, buffers: Sequence[Frame]) -> Sequence[Frame]:
+        """Return the buffers of a request with copies of what they refer to."""
+        return [*buffers[:1], *self.whole(buffers[1:])]
 
     def _unknown(self, task: TaskId) -> str:
         limit = self.memory.limits.records

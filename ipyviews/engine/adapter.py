@@ -11,13 +11,14 @@ import os
 import sys
 import threading
 import traceback
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
 from tornado.ioloop import IOLoop
 
-from .flushes import Flushes
+from .flushes import Flushes, guard_exit
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -47,6 +48,12 @@ QUESTIONS = frozenset(
 
 #: Longest wait for the control thread when the kernel ends [s].
 CONTROL_S = 5.0
+
+#: Longest wait for output to leave a process that ends itself [s].
+EXIT_S = 5.0
+
+#: What libzmq certainly sends from where it is, and so holds until it is written [bytes].
+UNCOPIED_SIZE = 1 << 17
 
 
 def _do_nothing() -> None:
@@ -208,6 +215,8 @@ class Kernel:
             del stream.write, stream.flush_interval
         for flushes in self._flushes:
             flushes.undo()
+        self._flushes.clear()
+        self._unguard()
         del self._kernel.iopub_thread.send_multipart
         del self._shell.ask_exit, self._shell.set_parent
 
@@ -236,12 +245,15 @@ class Kernel:
 
     def _watch(self) -> None:
         """Note whatever is written; on the instances, so that others of the class are untouched."""
-        sender = self._kernel.iopub_thread.thread
-        self._flushes = [Flushes(stream, sender) for stream in self._streams]
+        sender = self._kernel.iopub_thread
+        self._flushes = [Flushes(stream, sender, self._catch_up) for stream in self._streams]
         for stream, flushes in zip(self._streams, self._flushes, strict=True):
             self._watch_call(stream, "write", after=flushes.wrote)
             stream.flush_interval = FLUSH_S
         self._watch_call(self._kernel.iopub_thread, "send_multipart", before=self._catch_up)
+        # A child would have a copy of what waits, and send it again.
+        os.register_at_fork(before=self._catch_up)
+        self._unguard = guard_exit(self._finish)
         self._guard_exit()
         self._guard_parent()
         # As in a cell: display() and get_ipython() are there without an import.
@@ -250,6 +262,27 @@ class Kernel:
     def _catch_up(self) -> None:
         for flushes in self._flushes:
             flushes.catch_up()
+
+    def _finish(self) -> None:
+        for flushes in self._flushes:
+            flushes.finish()
+        tracker: Future[zmq.MessageTracker] = Future()
+        self._kernel.iopub_thread.schedule(lambda: tracker.set_result(self._send_last()))
+        tracker.result(EXIT_S).wait(EXIT_S)
+
+    def _send_last(self) -> zmq.MessageTracker:
+        """Repeat in the iopub thread that the kernel is busy; when that is written, all is."""
+        message = self._kernel.session.send(
+            self._kernel.iopub_thread.socket,
+            "status",
+            {"execution_state": "busy"},
+            parent=self._kernel.get_parent("shell"),
+            ident=f"kernel.{self._kernel.ident}.status".encode(),
+            buffers=[bytes(UNCOPIED_SIZE)],
+            track=True,
+        )
+        tracker: zmq.MessageTracker = message["tracker"]
+        return tracker
 
     def _watch_call(
         self,

@@ -12,8 +12,8 @@ A segment is written while it is FILLING only: a private mapping sees later writ
 has not touched. So it comes back when every task it was sent with has ended (*users*) and everybody
 who told that it maps it (*holders*) has told that it does not any more. These two may overtake each
 other: a holder's count may be below zero for a moment. Where somebody may map it who will never
-tell, because it died or its task was given up, it is *spoiled*: unlinking is always safe, for
-mappings stay, writing is not.
+tell, because it died, is a forked child, or its task was given up, it is *spoiled*: unlinking is
+always safe, for mappings stay, writing is not.
 """
 
 from __future__ import annotations
@@ -135,10 +135,13 @@ class Pool:
                 _count(segment.holders, holder, 1)
             self._settle(segment, now)
 
-    def released(self, number: int, use: int, holder: str, now: float) -> None:
-        """Note that a holder has let go of one mapping."""
+    def released(
+        self, number: int, use: int, holder: str, now: float, *, spoiled: bool = False
+    ) -> None:
+        """Note that a holder has let go of one mapping; `spoiled` if a forked child has not."""
         segment = self._find(number, use)
         if segment is not None:
+            segment.is_spoiled |= spoiled
             _count(segment.holders, holder, -1)
             self._settle(segment, now)
 

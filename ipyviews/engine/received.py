@@ -14,6 +14,21 @@ from . import segments
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    #: Name and use of a segment; the third says that it must not be filled again.
+    Told = tuple[str, int] | tuple[str, int, bool]
+
+#: Counts twice for each fork of this process: before it, and after.
+_forks = 0
+
+
+def _forking() -> None:
+    global _forks  # noqa: PLW0603 - it counts for all receivers of the process
+    _forks += 1
+
+
+# A child inherits all mappings, even one that a thread makes just then, and tells nobody.
+os.register_at_fork(before=_forking, after_in_parent=_forking)
+
 
 @dataclass(slots=True, eq=False)
 class Mapping:
@@ -22,16 +37,25 @@ class Mapping:
     reference: segments.Reference
     #: Who is to be told, in the words of who made it.
     owner: Any
+    #: Forks of the process before it was made. [count]
+    forks: int
     #: Its last view is gone.
     is_gone: bool = False
     #: The owner knows whether it is mapped, and waits to be told if so.
     is_settled: bool = False
     is_held: bool = False
+    #: It is gone, but a forked child may have it for ever.
+    is_inherited: bool = False
 
     @property
-    def told(self) -> tuple[str, int]:
+    def use(self) -> tuple[str, int]:
         """How the owner knows it."""
         return self.reference.name, self.reference.use
+
+    @property
+    def told(self) -> Told:
+        """What the owner is told when it is gone."""
+        return (*self.use, True) if self.is_inherited else self.use
 
 
 class Receiver:
@@ -67,11 +91,12 @@ class Receiver:
         if reference is None:
             return frame, None
         if len(self._living) < segments.MOST_MAPPINGS:
+            forks = _forks
             try:
                 memory = segments.map_private(reference, cluster)
             except OSError:
                 return segments.copy(reference, cluster), None
-            mapping = Mapping(reference, owner)
+            mapping = Mapping(reference, owner, forks)
             self._living.add(mapping)
             weakref.finalize(memory, self._collected, mapping).atexit = False
             start = reference.offset
@@ -79,12 +104,12 @@ class Receiver:
         return segments.copy(reference, cluster), None
 
     def settle(self, mappings: Iterable[Mapping]) -> list[tuple[str, int]]:
-        """Return those that still exist: their owners are told now, and `released` tells later."""
+        """Return those that still exist, here or in a child: `released` tells of them later."""
         with self._lock:
             for mapping in mappings:
                 mapping.is_settled = True
-                mapping.is_held = not mapping.is_gone
-            return [mapping.told for mapping in mappings if mapping.is_held]
+                mapping.is_held = not mapping.is_gone or mapping.is_inherited
+            return [mapping.use for mapping in mappings if mapping.is_held]
 
     def released(self, owner: Any = None) -> list[Mapping]:
         """Take out those held ones that are gone; only those of an owner if one is given."""
@@ -106,6 +131,7 @@ class Receiver:
         if os.getpid() != self._pid:
             return  # A forked child has a mapping of its own.
         self._living.discard(mapping)
+        mapping.is_inherited = mapping.forks != _forks
         mapping.is_gone = True
         self._gone.append(mapping)
         if mapping.is_settled:

@@ -235,6 +235,9 @@ def copy(reference: Reference, cluster: str) -> bytearray:
             if not got:
                 raise SegmentGone(f"the segment {reference.name} is shorter than it was")
             start += got
+        # Its owner may have begun to fill it anew: the use is written first.
+        if problem := _problem(fd, reference):
+            raise SegmentGone(f"the data in shared memory is gone: {reference.name} {problem}")
     finally:
         os.close(fd)
     return data
@@ -245,7 +248,7 @@ def _open(reference: Reference, cluster: str) -> int:
     if not name.startswith(prefix(cluster)):
         raise SegmentGone(f"{name} is no segment of this cluster")
     try:
-        fd = os.open(FOLDER / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(FOLDER / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, PermissionError) as error:
         raise SegmentGone(
             f"the data in shared memory is gone: {name}, {error.strerror}; has its sender ended?"

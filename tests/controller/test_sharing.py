@@ -202,6 +202,32 @@ async def test_a_result_that_is_kept_is_read_from_its_segment(start, leave):
     assert answer["buffers"] == [b"pickle", b"a large result"]
 
 
+def send_shared(client, reference, function):
+    buffers = [function, b"x", reference.pack()]
+    content, ours = {"index": [[1, 1]]}, {"ipyviews": {"targets": [0]}}
+    return client.send("shell", "apply_request", content, metadata=ours, buffers=buffers) + ".0"
+
+
+async def test_a_pending_call_that_is_resubmitted_has_data_of_its_own(start, leave):
+    world = await start(2)
+    client = await world.client()
+    task = send_shared(client, leave(world, client.session, b"large"), b"stall")
+    await eventually(lambda: world.kernels[0].running)
+    await client.ask("resubmit", requests={f"{client.session}-700": task})
+    await eventually(lambda: world.kernels[1].running)
+    sent = world.kernels[1].running.message.buffers
+    assert [bytes(buffer) for buffer in sent] == [b"stall", b"x", b"large"]
+
+
+async def test_the_record_of_a_pending_call_has_its_data(start, leave):
+    world = await start(1)
+    client = await world.client()
+    task = send_shared(client, leave(world, client.session, b"large"), b"stall")
+    await eventually(lambda: world.kernels[0].running)
+    answer = await client.ask("db", query={"msg_id": task}, keys=["buffers"])
+    assert answer["buffers"] == [b"stall", b"x", b"large"]
+
+
 async def test_a_result_that_somebody_takes_at_once_is_not_read(start, leave):
     world = await start(1)
     client = await world.client()

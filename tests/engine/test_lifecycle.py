@@ -82,6 +82,19 @@ def test_what_a_lost_holder_mapped_is_never_written_again_but_removed_soon(pool)
     assert pool.expire(1.0 + SPOILED_S) == [segment]
 
 
+@pytest.mark.parametrize("release_first", [True, False])
+def test_what_a_forked_child_may_map_is_never_written_again_but_removed_soon(pool, release_first):
+    segment = filled(pool)
+    words = [
+        lambda: pool.ended(1, 1, 0.0, holder="e0.1"),
+        lambda: pool.released(1, 1, "e0.1", 0.0, spoiled=True),
+    ]
+    for word in reversed(words) if release_first else words:
+        word()
+    assert not reused(pool)
+    assert pool.expire(SPOILED_S) == [segment]
+
+
 def test_a_spoiled_segment_stays_while_a_task_needs_it(pool):
     segment = filled(pool, users=2)
     pool.ended(1, 1, 0.0, spoiled=True)
@@ -185,12 +198,14 @@ class World(RuleBasedStateMachine):
         self.messages.append(("ended", number, use, "", True))
 
     @precondition(lambda self: self.held())
-    @rule(which=PICKS)
-    def let_go(self, which):
+    @rule(which=PICKS, forked=st.booleans())
+    def let_go(self, which, forked):
         held = self.held()
         number, use, holder = held[which % len(held)]
         self.maps[number, use, holder] -= 1
-        self.messages.append(("released", number, use, holder))
+        if forked:
+            self.maps[number, use, "a child"] += 1
+        self.messages.append(("released", number, use, holder, forked))
 
     @precondition(lambda self: self.alive)
     @rule(engine=PICKS)
@@ -209,10 +224,10 @@ class World(RuleBasedStateMachine):
     @rule(which=PICKS)
     def deliver(self, which):
         kind, number, use, *rest = self.messages.pop(which % len(self.messages))
-        if kind == "released":
-            self.pool.released(number, use, rest[0], self.now)
-            return
         holder, spoiled = rest
+        if kind == "released":
+            self.pool.released(number, use, holder, self.now, spoiled=spoiled)
+            return
         is_lost = bool(holder) and holder not in self.alive
         holder = "" if is_lost else holder
         self.pool.ended(number, use, self.now, holder=holder, spoiled=spoiled or is_lost)
@@ -243,7 +258,7 @@ class World(RuleBasedStateMachine):
         while self.tasks:
             self.give_task_up(0)
         while self.held():
-            self.let_go(0)
+            self.let_go(0, forked=False)
         while self.messages:
             self.deliver(0)
         self.wait(IDLE_S)

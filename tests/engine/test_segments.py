@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import sys
 import threading
 from collections import deque
 
 import pytest
 
-from ipyviews.engine import segments, sender
+from ipyviews.engine import lifecycle, segments, sender
 from ipyviews.engine.received import Receiver
 from ipyviews.engine.segments import OFFSET, Reference, SegmentGone
 from ipyviews.engine.sender import Sender
 
 SIZE = 2 * segments.SHARE_FROM
+
+INTERRUPTED = {module.__file__ for module in (lifecycle, sender, threading)}
 
 
 @pytest.fixture(autouse=True)
@@ -259,6 +262,33 @@ def test_each_owner_is_told_of_its_own(own, receiver):
     assert [one.owner for one in receiver.released()] == ["a"]
 
 
+def fork():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("settled_first", [True, False])
+def test_what_a_forked_child_may_map_is_told_and_not_filled_again(own, receiver, settled_first):
+    reference = own.put(data(), users=1)
+    memory, mapping = receiver.open(reference.pack(), "c0ffee00", "me")
+    fork()
+    if settled_first:
+        held = receiver.settle([mapping])
+        del memory
+    else:
+        del memory
+        held = receiver.settle([mapping])
+    assert held == [mapping.use]
+    [gone] = receiver.released()
+    assert gone.told == (*mapping.use, True)
+    own.ended(*mapping.use, holder="e0.1")
+    own.released([gone.told], "e0.1")
+    assert own.put(data(), users=1).name != reference.name
+
+
 def test_a_forked_child_tells_nothing(own, receiver, news, monkeypatch):
     memory, mapping = receiver.open(own.put(data(), users=1).pack(), "c0ffee00", "me")
     receiver.settle([mapping])
@@ -320,6 +350,46 @@ def test_an_interrupt_while_it_is_filled_leaves_nothing(full, folder, monkeypatc
     monkeypatch.setattr(os, "pwrite", interrupted)
     with pytest.raises(KeyboardInterrupt):
         full.put(data(), users=1)
+    wait_until(lambda: not names(folder), 5)
+
+
+def is_interrupted(action, step):
+    """Run it with Ctrl-C where Python looks for signals the so-many-th time, if it gets there."""
+
+    def look(frame, event, _):
+        nonlocal step
+        if event in ("call", "c_return") and frame.f_code.co_filename in INTERRUPTED:
+            step -= 1
+            if step == 0:
+                raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(before)
+    return False
+
+
+def test_an_interrupt_anywhere_leaves_neither_a_lock_nor_a_segment(
+    own, folder, monkeypatch, wait_until
+):
+    monkeypatch.setattr("ipyviews.engine.lifecycle.SPOILED_S", 0.0)
+    for step in range(1, 1000):
+        uses = []
+        interrupted = is_interrupted(lambda known=uses: own.put(b"data", 1, uses=known), step)
+        other = threading.Thread(target=own.lost, args=["e0.1"], daemon=True)
+        other.start()
+        other.join(5)
+        assert not other.is_alive()
+        for name, use in uses:
+            own.ended(name, use, spoiled=True)
+        if not interrupted:
+            break
+    assert 10 < step < 999
     wait_until(lambda: not names(folder), 5)
 
 
