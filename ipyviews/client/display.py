@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import uuid
 from functools import partial
 from html import escape
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from ipyviews.client import alike
 from ipyviews.client.activation import shell
@@ -20,6 +22,7 @@ from ipyviews.folding import plain, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TextIO
 
     from ipyviews.client.outputs import Output
     from ipyviews.client.tasks import Task
@@ -51,6 +54,47 @@ class Sink(Protocol):
         """Show a text, instead of the one of that name before."""
 
 
+class Bottom:
+    """The last lines of the screen, which all cells that are being shown share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        #: What each has there; a cell that nobody shows any more leaves nothing behind.
+        self.texts: WeakKeyDictionary[Terminal, str] = WeakKeyDictionary()
+        self._height = 0
+        self._screen: TextIO | None = None
+        self._line_is_open = False
+
+    def erase(self) -> bool:
+        """Take the lines away; False if there are none or they are not the last any more."""
+        height, self._height = self._height, 0
+        if not height or self._screen is None or self._screen is not sys.stdout:
+            return False
+        # The cursor goes up, and from there everything is erased.
+        self._screen.write(f"\x1b[{height}F\x1b[J")
+        return True
+
+    def wrote(self, text: str) -> None:
+        """Take note of text that was written above; after a whole line, draw."""
+        self._screen, self._line_is_open = sys.stdout, not text.endswith("\n")
+        if not self._line_is_open:
+            self.draw()
+
+    def draw(self) -> None:
+        """Write the lines again."""
+        there = [text for one, text in self.texts.items() if one.screen is sys.stdout]
+        if there:
+            is_open = self._line_is_open and self._screen is sys.stdout
+            lines = "".join(f"{text}\n" for text in there)
+            sys.stdout.write(("\n" if is_open else "") + lines)
+            self._height, self._screen = lines.count("\n"), sys.stdout
+            self._line_is_open = False
+            sys.stdout.flush()
+
+
+_BOTTOM = Bottom()
+
+
 class Terminal:
     """Plain text; what changes is kept in the last lines of the screen."""
 
@@ -58,31 +102,31 @@ class Terminal:
 
     def __init__(self) -> None:
         # While IPython waits for input it puts another one in its place.
-        self._screen = sys.stdout
-        self._painted = ""
+        self.screen = sys.stdout
 
     def write(self, stream: str, text: str) -> None:
         """Write to this process's own stream."""
-        target = sys.stderr if stream == "stderr" else sys.stdout
-        painted = self._painted
-        if painted:
-            self.paint("", "")
-        target.write(text)
-        target.flush()
-        if painted and text.endswith("\n"):
-            self.paint("", painted)
+        with _BOTTOM.lock:
+            target = sys.stderr if stream == "stderr" else sys.stdout
+            if _BOTTOM.erase():
+                sys.stdout.flush()
+            target.write(text)
+            target.flush()
+            _BOTTOM.wrote(text)
 
     def paint(self, name: str, text: str) -> None:
-        """Replace the last lines, on a real screen only."""
+        """Replace its part of the last lines, on a real screen only."""
         del name
-        if self._screen is not sys.stdout or not self._screen.isatty():
-            return
-        # The cursor goes up, and from there everything is erased.
-        back = f"\x1b[{self._painted.count(chr(10)) + 1}F\x1b[J" if self._painted else ""
+        is_seen = self.screen is sys.stdout and self.screen.isatty()
         width = shutil.get_terminal_size().columns - 1
-        self._painted = "\n".join(plain(line)[:width] for line in text.split("\n"))
-        self._screen.write(back + (f"{self._painted}\n" if self._painted else ""))
-        self._screen.flush()
+        with _BOTTOM.lock:
+            _BOTTOM.erase()
+            if text and is_seen:
+                _BOTTOM.texts[self] = "\n".join(plain(line)[:width] for line in text.split("\n"))
+            else:
+                _BOTTOM.texts.pop(self, None)
+            _BOTTOM.draw()
+            sys.stdout.flush()
 
     def publish(
         self, msg_type: str, content: dict[str, Any], buffers: Sequence[Frame] = ()

@@ -50,6 +50,9 @@ TICK_S = 0.05
 #: What is not shown is told only after so long, for it comes below what is [s].
 REST_S = 1.0
 
+#: Messages that bring something more to show.
+_NEW = ("stream", "display_data", "execute_result", "output_folded")
+
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -64,8 +67,10 @@ class Shown(Part):
         #: Ids of the displays that can be replaced.
         self.slots: list[str] = []
         self.pane: Pane | None = None
-        #: The cell is to be cleared before anything else is shown.
-        self.cleared: dict[str, Any] | None = None
+        #: It is cleared when something else comes.
+        self.clears_next = False
+        #: The cell is to be cleared before anything else is shown, and whether that can wait.
+        self.cleared: bool | None = None
 
     @property
     def not_kept(self) -> int:
@@ -184,6 +189,8 @@ class LiveDisplay:
     ) -> bool:
         """Keep what is to be shown; False if it is nothing to show."""
         now = self._clock()
+        if part.clears_next and msg_type in _NEW:
+            self._clear(part, waits=True)
         if msg_type == "stream":
             part.write(str(content.get("name")), str(content.get("text", "")), now)
         elif msg_type == "display_data":
@@ -196,7 +203,10 @@ class LiveDisplay:
         elif msg_type == "execute_result":
             part.add(Piece("result", content=content), now)
         elif msg_type == "clear_output":
-            self._clear(part, content)
+            # Until something else comes, what waits may turn out to be the last.
+            part.clears_next = bool(content.get("wait"))
+            if not part.clears_next:
+                self._clear(part, waits=False)
         elif msg_type == "output_folded":
             count, size = content.get("messages"), content.get("bytes")
             part.write("stderr", f"{count} messages ({size} bytes) were left out.\n", now)
@@ -218,7 +228,8 @@ class LiveDisplay:
         while part.pieces:
             pane.add(part.pieces.popleft())
 
-    def _clear(self, part: Shown, content: dict[str, Any]) -> None:
+    def _clear(self, part: Shown, *, waits: bool) -> None:
+        part.clears_next = False
         if not self._sink.is_page:
             part.rows.clear()
             return
@@ -226,12 +237,12 @@ class LiveDisplay:
         part.clear()
         self._flood.clear(part)
         if self._is_single:
-            part.cleared = content
+            part.cleared = waits
             return
         if part.pane is None:
             title = f"[output:{part.engine}]" if self._labelled else ""
             part.pane = Pane(f"ipyviews-{part.name}-pane", title, part.slots)
-        part.pane.clear(wait=bool(content.get("wait")))
+        part.pane.clear(wait=waits)
 
     def _is_urgent(self, part: Shown, msg_type: str) -> bool:
         """Tell whether to show it now: displays may be updated or closed at any moment."""
@@ -293,10 +304,9 @@ class LiveDisplay:
     def _clear_cell(self, part: Shown) -> None:
         if part.cleared is None:
             return
-        waits = bool(part.cleared.get("wait"))
-        if waits and not (part.pieces or part.rows):
+        if part.cleared and not (part.pieces or part.rows):
             return
-        self._sink.publish("clear_output", {"wait": waits or bool(part.pieces)})
+        self._sink.publish("clear_output", {"wait": part.cleared or bool(part.pieces)})
         self._writer.forget()
         self._painted.clear()
         self._flooded_at, self._withholds = None, False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.client.flood import tell
 from ipyviews.client.outputs import fold_returns
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
 #: Text beyond this is cut at its beginning [characters].
 TEXT_LIMIT = 20_000
 
-#: More than so much is not shown [displays].
+#: More than so much is only counted [displays].
 MOST = 50
-
-_NOTHING: Entry = {"data": {"text/plain": ""}, "metadata": {}}
 
 
 class Pane:
@@ -48,6 +47,8 @@ class Pane:
         self._entries: list[Entry] = []
         #: Own id of each entry, if the engine gave it one, or the stream of text.
         self._ids: list[str | None] = []
+        #: How many displays there was no room for.
+        self._left_out = 0
         self._clear_next = False
         self._changed = True
 
@@ -55,7 +56,7 @@ class Pane:
         """Forget what is shown, now or when there is something else."""
         self._clear_next = wait
         if not wait:
-            self._entries, self._ids = [], []
+            self._entries, self._ids, self._left_out = [], [], 0
             self._changed = True
 
     def add(self, piece: Piece) -> None:
@@ -69,6 +70,8 @@ class Pane:
             content = piece.content
             self._entries.append(_entry(content))
             self._ids.append((content.get("transient") or {}).get("display_id"))
+        else:
+            self._left_out += 1
 
     def update(self, display_id: str, content: dict[str, Any]) -> bool:
         """Replace a display of the engine's own; False if it is not here."""
@@ -85,10 +88,12 @@ class Pane:
         """
         changed, self._changed = self._changed, False
         wanted = list(self._entries)
+        if self._left_out:
+            wanted.append(_text(tell({"displays": self._left_out}, 0)))
         if self._label and wanted:
-            wanted.insert(0, {"data": {"text/plain": self._label}, "metadata": {}})
+            wanted.insert(0, _text(self._label))
         if at_once or not changed or not wanted:
-            wanted += [_NOTHING] * (len(self._slots) - len(wanted))
+            wanted += [_text("")] * (len(self._slots) - len(wanted))
         for place, entry in enumerate(wanted):
             self._put(publish, place, entry)
         return changed
@@ -108,12 +113,16 @@ class Pane:
     def _add_text(self, piece: Piece) -> None:
         stream = f"({piece.kind})"
         if not self._ids or self._ids[-1] != stream:
-            self._entries.append({"data": {"text/plain": ""}, "metadata": {}})
+            self._entries.append(_text(""))
             self._ids.append(stream)
         text = fold_returns(self._entries[-1]["data"]["text/plain"] + piece.text)
         if len(text) > TEXT_LIMIT:
             text = f"…{text[-TEXT_LIMIT:]}"
-        self._entries[-1] = {"data": {"text/plain": text}, "metadata": {}}
+        self._entries[-1] = _text(text)
+
+
+def _text(text: str) -> Entry:
+    return {"data": {"text/plain": text}, "metadata": {}}
 
 
 def _entry(content: dict[str, Any]) -> Entry:

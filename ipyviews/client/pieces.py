@@ -66,7 +66,8 @@ class Part:
     engine
         Where it runs; None while that is not known.
     keeps_rows
-        Whether rows that have ended stay where they are; else they become lines.
+        Whether rows that have ended stay where they are until something comes below them; else
+        they become lines at once.
     by_line
         Whether each line is a piece of its own.
     """
@@ -81,6 +82,8 @@ class Part:
         self.ended = False
         self._keeps_rows = keeps_rows
         self._by_line = by_line
+        #: Something has come below the place of the rows.
+        self._went_on = False
         #: Beginnings of lines by stream, and when the first of them came [s].
         self._begun: dict[str, str] = {}
         self._begun_at = 0.0
@@ -92,6 +95,9 @@ class Part:
 
     def write(self, stream: str, text: str, now: float) -> None:
         """Take printed text."""
+        for other in [name for name in self._begun if name != stream]:
+            # What another stream has begun was there first.
+            self._push(Piece(other, self._begun.pop(other)), now)
         lines, newline, rest = (self._begun.pop(stream, "") + text).rpartition("\n")
         if newline:
             self._lines(stream, lines + newline, now)
@@ -101,6 +107,7 @@ class Part:
     def add(self, piece: Piece, now: float) -> None:
         """Take something that is not text."""
         self.release(now, at_once=True)
+        self._go_on(now)
         self._push(piece, now)
 
     def release(self, now: float, *, at_once: bool) -> None:
@@ -109,19 +116,31 @@ class Part:
             begun, self._begun = self._begun, {}
             for stream, text in begun.items():
                 self._push(Piece(stream, text), now)
+        if self.ended and not self._rows_stay:
+            for stream in list(self.rows):
+                self._end_row(stream, "", now)
 
     def end(self, now: float) -> None:
         """Take note that nothing more is expected."""
         self.ended = True
         self.release(now, at_once=True)
-        for stream in [] if self._keeps_rows else list(self.rows):
-            self._end_row(stream, "", now)
 
     def clear(self) -> None:
         """Forget what waits."""
         self.pieces.clear()
         self.rows.clear()
         self._begun.clear()
+        self._went_on = False
+
+    @property
+    def _rows_stay(self) -> bool:
+        return self._keeps_rows and not self._went_on
+
+    def _go_on(self, now: float) -> None:
+        """Make lines of rows that have ended: what comes now belongs below them."""
+        for stream in [name for name, row in self.rows.items() if not row.is_open]:
+            self._went_on = True
+            self._push(Piece(stream, f"{self.rows.pop(stream).shown}\n"), now)
 
     def _lines(self, stream: str, text: str, now: float) -> None:
         row = self.rows.get(stream)
@@ -130,6 +149,7 @@ class Part:
             self._end_row(stream, first, now)
         if not text:
             return
+        self._go_on(now)
         text = fold_returns(text)
         for line in text[:-1].split("\n") if self._by_line else [text[:-1]]:
             self._push(Piece(stream, f"{line}\n"), now)
@@ -138,10 +158,9 @@ class Part:
         row = self.rows.get(stream)
         if row is not None and row.is_open:
             row.text = fold_returns(row.text + text)
-        elif "\r" in text:
-            if row is not None:
-                # There is one row only: the one before becomes a line.
-                self._push(Piece(stream, f"{row.shown}\n"), now)
+            return
+        self._go_on(now)
+        if "\r" in text:
             self.rows[stream] = Row(fold_returns(text))
         else:
             self._begun_at = now if not self._begun else self._begun_at
@@ -150,7 +169,7 @@ class Part:
     def _end_row(self, stream: str, rest: str, now: float) -> None:
         row = self.rows[stream]
         row.text, row.is_open = fold_returns(row.text + rest), False
-        if self._keeps_rows and row.shown.strip():
+        if self._rows_stay and row.shown.strip():
             return
         del self.rows[stream]
         if row.shown.strip():

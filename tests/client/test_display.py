@@ -312,6 +312,34 @@ def test_on_a_terminal_what_is_painted_stays_below_the_text(monkeypatch):
     assert screen.getvalue() == f"{rows}{erase}a line\n{rows}{erase}"
 
 
+def test_two_cells_on_a_terminal_erase_only_what_is_painted(monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr("sys.stdout", screen)
+    one, other = display.Terminal(), display.Terminal()
+    one.paint("rows", "1 %")
+    other.write("stdout", "a line\n")
+    other.paint("rows", "2 %")
+    other.write("stdout", "loading")
+    one.paint("rows", "")
+    other.paint("rows", "")
+    one_line, two_lines = "\x1b[1F\x1b[J", "\x1b[2F\x1b[J"
+    assert screen.getvalue() == (
+        f"1 %\n{one_line}a line\n1 %\n{one_line}1 %\n2 %\n{two_lines}loading\n2 %\n{one_line}"
+    )
+
+
+def test_what_ends_while_nobody_can_see_it_change_is_not_painted_again(monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr("sys.stdout", screen)
+    one, other = display.Terminal(), display.Terminal()
+    one.paint("rows", "1 %")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", io.StringIO())
+        one.paint("rows", "")
+    other.write("stdout", "a line\n")
+    assert screen.getvalue() == "1 %\na line\n"
+
+
 def test_nothing_is_painted_where_nobody_can_see_it_change(monkeypatch):
     for screen in (io.StringIO(), Screen()):
         monkeypatch.setattr("sys.stdout", screen)

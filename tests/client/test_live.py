@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipyviews.client import flood, live
+from ipyviews.client import flood, live, panes
 from ipyviews.client.live import LiveDisplay
 from ipyviews.client.tasks import Task
 
@@ -143,6 +143,17 @@ def test_the_beginning_of_a_line_is_shown_after_a_moment():
     assert cell.page.text == "[stdout:0] \nloading done\n"
 
 
+def test_the_beginning_of_a_line_is_not_overtaken_by_the_other_stream():
+    cell = Cell(1)
+    cell.prints(0, "loading ... ")
+    cell.prints(0, "warning\n", "stderr")
+    cell.prints(0, "done\n")
+    cell.ends()
+    assert cell.page.text == (
+        "[stdout:0] \nloading ... \n[stderr:0] \nwarning\n[stdout:0] \ndone\n"
+    )
+
+
 def test_a_display_is_shown_at_once_for_it_may_soon_be_updated_or_closed():
     cell = Cell()
     cell.prints(0, "a\n")
@@ -187,16 +198,30 @@ def test_each_engine_has_one_line_that_is_overwritten():
     assert cell.page.text == "<[stderr:0] 30 %\n[stderr:1] 20 %>[stdout:1] \na line\n"
 
 
-def test_a_bar_that_has_ended_stays_until_there_is_another_and_then_becomes_a_line():
+def test_a_bar_that_has_ended_stays_until_something_comes_below_it_and_then_becomes_a_line():
     cell = Cell()
     bar(cell, 0, "50 %")
     bar(cell, 0, "100 %\n")
-    cell.prints(0, "between\n", "stderr")
     cell.time.pass_(1)
-    assert cell.page.text == "<[stderr:0] 100 %>[stderr:0] \nbetween\n"
-    bar(cell, 0, "0 %")
+    assert cell.page.text == "<[stderr:0] 100 %>"
+    cell.prints(0, "next\n", "stderr")
+    cell.time.pass_(1)
+    assert cell.page.text == "<>[stderr:0] \n100 %\nnext\n"
+    bar(cell, 0, "5 %")
+    cell.time.pass_(1)
+    assert cell.page.text == "<[stderr:0] 5 %>[stderr:0] \n100 %\nnext\n"
+    bar(cell, 0, "50 %\n")
+    cell.prints(0, "finished\n", "stderr")
     cell.ends()
-    assert cell.page.text == "<[stderr:0] 0 %>[stderr:0] \nbetween\n100 %\n"
+    assert cell.page.text == "<>[stderr:0] \n100 %\nnext\n50 %\nfinished\n"
+
+
+def test_of_two_bars_one_after_the_other_the_first_is_above():
+    cell = Cell()
+    for text in ("50 %", "first\n", "50 %", "second\n"):
+        bar(cell, 0, text)
+    cell.ends()
+    assert cell.page.text == "<>[stderr:0] \nfirst\nsecond\n"
 
 
 def test_a_bar_that_wipes_itself_out_leaves_nothing():
@@ -230,6 +255,14 @@ def test_on_a_terminal_bars_that_have_ended_are_lines():
     bar(cell, 0, "100 %\n")
     cell.ends()
     assert cell.page.text == "<>[stderr:0] \n100 %\n[stderr:1] \n60 %\n"
+
+
+def test_a_bar_that_comes_after_the_end_is_written_to_a_terminal():
+    cell = Cell(1, is_page=False)
+    cell.ends()
+    cell.prints(0, "late 50 %\rlate 100 %")
+    cell.time.pass_(1)
+    assert cell.page.text == "[stdout:0] \nlate 100 %\n"
 
 
 # -- folding --------------------------------------------------------------------------------------
@@ -305,6 +338,17 @@ def test_a_single_engine_clears_the_cell():
     assert cell.page.text == ""
 
 
+@pytest.mark.parametrize("engines", [1, 2])
+def test_what_was_shown_before_a_last_clear_that_waits_stays(engines):
+    cell = Cell(engines)
+    for number in range(3):
+        cell.prints(0, f"{number}\n")
+        cell.message(0, "clear_output", wait=True)
+    cell.ends()
+    assert "2\n" in cell.page.text
+    assert "1\n" not in cell.page.text
+
+
 def test_one_of_several_engines_clears_its_own_part():
     cell = Cell(2)
     cell.displays(0, "old figure")
@@ -359,6 +403,16 @@ def test_a_display_in_a_part_that_is_cleared_can_be_updated():
     cell.displays(0, "new", "x", "update_display_data")
     cell.time.pass_(1)
     assert cell.page.text == "<[output:0]><new>"
+
+
+def test_displays_for_which_a_part_has_no_room_are_counted(monkeypatch):
+    monkeypatch.setattr(panes, "MOST", 2)
+    cell = Cell(2)
+    cell.message(0, "clear_output", wait=False)
+    for text in "abcde":
+        cell.displays(0, text)
+    cell.ends()
+    assert cell.page.text == ("<[output:0]><a><b><… 3 more displays: `ar.outputs` has all of them>")
 
 
 def test_a_terminal_takes_nothing_back():
