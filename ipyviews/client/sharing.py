@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ipyviews.client.tasks import Task
+    from ipyviews.engine.received import Told
     from ipyviews.protocol.payload import Payload
     from ipyviews.protocol.wire import Message
 
@@ -102,10 +103,9 @@ class Sharing:
         of_call = [call for call, (_, count) in enumerate(payload.index) for _ in range(count)]
         for number, (call, buffer) in enumerate(zip(of_call, payload.buffers, strict=True)):
             if memoryview(buffer).nbytes >= segments.SHARE_FROM:
-                reference = self._sender.put(buffer, users=users)
+                reference = self._sender.put(buffer, users=users, uses=uses[call])
                 if reference is not None:
                     payload.buffers[number] = reference.pack()
-                    uses[call].append((reference.name, reference.use))
 
     def _is_shared_by(self, engines: Sequence[int | None], ours: Mapping[str, Any]) -> bool:
         known = self._engines
@@ -122,12 +122,14 @@ class Sharing:
         """Take a reply in: map what it refers to; its content, or that of an error, is returned."""
         self.ended(task, message.ours, content)
         try:
-            self._map(message)
+            problem = self._map(message)
         except segments.SegmentGone as error:
-            message.buffers = []
-            sentence = f"The result was made, but {error}."
-            return {**content, "status": "error", "ename": "EngineError", "evalue": sentence}
-        return content
+            problem = f"{error}"
+        if not problem:
+            return content
+        message.buffers = []
+        sentence = f"The result was made, but {problem}."
+        return {**content, "status": "error", "ename": "EngineError", "evalue": sentence}
 
     def ended(self, task: str, ours: Mapping[str, Any], content: Mapping[str, Any]) -> None:
         """Take in the reply of a task that may have used segments; empty if there is none."""
@@ -143,27 +145,32 @@ class Sharing:
         for name, use in uses:
             holds = (name, use) in held and not spoiled
             self._sender.ended(name, use, holder=holder if holds else "", spoiled=spoiled)
-        self._sender.released([(str(name), int(use)) for name, use in released], holder)
+        self._sender.released(released, holder)
 
-    def _map(self, message: Message) -> None:
+    def _map(self, message: Message) -> str:
+        """Put what references name in their place; returns why that cannot be, if so."""
         if not self._place or not message.buffers:
-            return
+            return ""
         buffers = list(message.buffers)
+        problem = ""
         for number, frame in enumerate(buffers[1:], 1):
             reference = segments.Reference.read(frame)
             if reference is not None:
-                owner = segments.owner_of(reference.name)
-                buffers[number], mapping = self._receiver.open(frame, self._cluster, owner)
+                owner, mapping = segments.owner_of(reference.name), None
+                try:
+                    buffers[number], mapping = self._receiver.open(frame, self._cluster, owner)
+                except (OSError, MemoryError) as error:
+                    problem = _problem(error)  # Its owner is told, and those of the others.
                 if mapping is None:
                     self._tell("released_request", _told(owner, [(reference.name, reference.use)]))
                 else:
                     self._receiver.settle([mapping])
         message.buffers = buffers
+        return problem
 
     def released(self, content: Mapping[str, Any]) -> None:
         """Take in that an engine has let go of segments."""
-        told = [(str(name), int(use)) for name, use in content.get("segments", ())]
-        self._sender.released(told, str(content.get("holder")))
+        self._sender.released(content.get("segments", ()), str(content.get("holder")))
 
     def engines_changed(self, engines: Mapping[int, Mapping[str, Any]]) -> None:
         """Forget what engines that are gone have mapped."""
@@ -184,14 +191,22 @@ class Sharing:
         return info.get("state") == "live" and _name(engine, info) == holder
 
     def _tell_released(self) -> None:
-        by_owner: dict[str, list[Use]] = {}
+        by_owner: dict[str, list[Told]] = {}
         for mapping in self._receiver.released():
             by_owner.setdefault(mapping.owner, []).append(mapping.told)
         for owner, told in by_owner.items():
             self._tell("released_request", _told(owner, told))
 
 
-def _told(owner: str, told: list[Use]) -> dict[str, Any]:
+def _problem(error: OSError | MemoryError) -> str:
+    why = getattr(error, "strerror", None) or "no memory"
+    return (
+        f"it cannot be mapped by this process ({why}): raise its limits (ulimit -n for open "
+        "files) or let go of other results"
+    )
+
+
+def _told(owner: str, told: list[Told]) -> dict[str, Any]:
     return {"owner": owner, "segments": told}
 
 

@@ -12,7 +12,7 @@ from .lifecycle import Pool
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .lifecycle import Segment
 
@@ -40,7 +40,9 @@ class Sender:
         self._on_full = on_full
         self._pid = os.getpid()
         self._pool = Pool()
-        self._change = threading.Condition()
+        # Entered as it is: in a condition's `with`, which is Python, Ctrl-C may leave it locked.
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._mapped: dict[int, mmap.mmap] = {}
         self._doomed: list[Segment] = []
         self._janitor: threading.Thread | None = None
@@ -48,7 +50,11 @@ class Sender:
         self._is_full = False
 
     def put(
-        self, data: Any, users: int = 0, holders: Iterable[str] = ()
+        self,
+        data: Any,
+        users: int = 0,
+        holders: Iterable[str] = (),
+        uses: list[tuple[str, int]] | None = None,
     ) -> segments.Reference | None:
         """Copy data into a segment.
 
@@ -60,59 +66,56 @@ class Sender:
             Tasks whose end must be told with `ended`. [count]
         holders
             Who maps it until they tell `released`.
+        uses
+            What `ended` takes is added here: Ctrl-C may keep the caller from what is returned.
 
         Returns
         -------
         Reference or None
             What is sent instead; None when there is no room: send the data itself.
         """
-        size = memoryview(data).nbytes
         if self._pid != os.getpid():
             return None  # A forked child: its lock may be held for ever.
-        with self._change:
-            if self._is_closed:
-                return None
-            segment, unlink = self._pool.take(size, segments.room())
-            self._doom(unlink)
-        if segment is None:
-            self._tell_full("it has reached its limit, half of /dev/shm or a quarter of the memory")
-            return None
-        name = self._name(segment)
+        segment: Segment | None = None
+        unlink: list[Segment] = []
         try:
-            if segment.use == 1:
-                segments.create(name, segment.capacity)
-            segments.write(name, segment.use, data, self._mapping(segment))
+            with self._lock:
+                if self._is_closed:
+                    return None
+                segment, unlink = self._pool.take(memoryview(data).nbytes, segments.room())
+                self._doom(unlink)
+            if segment is not None:
+                return self._fill(segment, data, users, holders, [] if uses is None else uses)
         except BaseException as error:
-            with self._change:
-                self._doom(self._pool.give_up(segment))
-            if isinstance(error, OSError):
-                self._tell_full(f"{error.strerror}")
-                return None
-            raise
-        if not self._sent(segment, users, holders):
-            segments.remove(name)
+            # Ctrl-C comes anywhere, but nobody has been told of the segment.
+            self._give_up(segment, unlink)
+            if segment is None or not isinstance(error, OSError):
+                raise
+            self._tell_full(f"{error.strerror}")
             return None
-        return segments.Reference(name, segment.use, segments.OFFSET, size)
+        self._tell_full("it has reached its limit, half of /dev/shm or a quarter of the memory")
+        return None
 
     def ended(self, name: str, use: int, *, holder: str = "", spoiled: bool = False) -> None:
         """One of its tasks has ended; see `Pool.ended`."""
         number, now = segments.number_of(name), time.monotonic()
-        with self._change:
+        with self._lock:
             self._pool.ended(number, use, now, holder=holder, spoiled=spoiled)
             self._look_after()
 
-    def released(self, held: Iterable[tuple[str, int]], holder: str) -> None:
-        """A holder has let go of what is named."""
+    def released(self, told: Iterable[Sequence[Any]], holder: str) -> None:
+        """A holder has let go of what is named: ``[name, use]``, or ``[name, use, spoiled]``."""
         now = time.monotonic()
-        with self._change:
-            for name, use in held:
+        with self._lock:
+            for name, use, *more in told:
                 if name.startswith(self._prefix):
-                    self._pool.released(segments.number_of(name), use, holder, now)
+                    number, spoiled = segments.number_of(name), any(more)
+                    self._pool.released(number, use, holder, now, spoiled=spoiled)
             self._look_after()
 
     def lost(self, holder: str) -> None:
         """A holder is gone."""
-        with self._change:
+        with self._lock:
             self._pool.lost(holder, time.monotonic())
             self._look_after()
 
@@ -120,24 +123,45 @@ class Sender:
         """Unlink all segments but those to be kept. May be called again."""
         if self._pid != os.getpid():
             return  # A forked child: they are its parent's.
-        with self._change:
+        with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
             self._doom(self._pool.close(keep))
-            self._change.notify()
+            self._change.notify_all()
         if self._janitor is not None:
             self._janitor.join()
         self._unlink()
 
-    def _sent(self, segment: Segment, users: int, holders: Iterable[str]) -> bool:
-        """Note for whom a segment was filled; False when it was closed meanwhile."""
-        with self._change:
-            if self._is_closed:
-                return False
-            self._pool.sent(segment, users, holders, time.monotonic())
-            self._look_after()
-            return True
+    def _fill(
+        self,
+        segment: Segment,
+        data: Any,
+        users: int,
+        holders: Iterable[str],
+        uses: list[tuple[str, int]],
+    ) -> segments.Reference | None:
+        """Write a segment and note for whom; None when it was closed meanwhile."""
+        name = self._name(segment)
+        if segment.use == 1:
+            segments.create(name, segment.capacity)
+        segments.write(name, segment.use, data, self._mapping(segment))
+        with self._lock:
+            is_sent = not self._is_closed
+            if is_sent:
+                self._pool.sent(segment, users, holders, time.monotonic())
+        if not is_sent:
+            segments.remove(name)
+            return None
+        uses.append((name, segment.use))
+        return segments.Reference(name, segment.use, segments.OFFSET, memoryview(data).nbytes)
+
+    def _give_up(self, segment: Segment | None, unlink: list[Segment]) -> None:
+        """Remove a segment in whatever state, and those that should have made room for it."""
+        with self._lock:
+            self._doom([*unlink, *(self._pool.give_up(segment) if segment else ())])
+        if self._is_closed:
+            self._unlink()
 
     def _name(self, segment: Segment) -> str:
         return f"{self._prefix}{segment.number}"
@@ -167,17 +191,17 @@ class Sender:
         if self._is_closed or not (self._doomed or self._pool.next_end()):
             return
         if self._janitor is None:
-            self._janitor = threading.Thread(
-                target=self._tidy, name="ipyviews-segments", daemon=True
-            )
-            self._janitor.start()
+            janitor = threading.Thread(target=self._tidy, name="ipyviews-segments", daemon=True)
+            # Only one that runs counts: Ctrl-C may come while it starts.
+            janitor.start()
+            self._janitor = janitor
         else:
             self._change.notify()
 
     def _tidy(self) -> None:
         while True:
             self._unlink()
-            with self._change:
+            with self._lock:
                 self._doomed += self._pool.expire(time.monotonic())
                 end = self._pool.next_end()
                 if self._is_closed or (end is None and not self._doomed):
@@ -187,7 +211,7 @@ class Sender:
                     self._change.wait(max(0.0, end - time.monotonic()))
 
     def _unlink(self) -> None:
-        with self._change:
+        with self._lock:
             doomed, self._doomed = self._doomed, []
             mapped = [self._mapped.pop(one.number, None) for one in doomed]
         for segment, mapping in zip(doomed, mapped, strict=True):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .backlog import Backlog, Call
     from .channel import Channel
     from .outcomes import Outcome
+    from .received import Told
 
 
 class Sharing:
@@ -86,7 +87,7 @@ class Sharing:
         """Tell clients what was let go of."""
         if self._way is None or not self._receiver.has_news:
             return
-        by_client: dict[str, list[tuple[str, int]]] = {}
+        by_client: dict[str, list[Told]] = {}
         for mapping in self._receiver.released():
             by_client.setdefault(mapping.owner, []).append(mapping.told)
         for client, told in by_client.items():
@@ -96,8 +97,7 @@ class Sharing:
     def released(self, content: dict[str, Any]) -> None:
         """Take in that a client has let go of results."""
         if self._sender is not None:
-            told = [(str(name), int(use)) for name, use in content["segments"]]
-            self._sender.released(told, str(content["client"]))
+            self._sender.released(content["segments"], str(content["client"]))
 
     def client_left(self, client: str) -> None:
         """Take in that a client will tell nothing any more."""

@@ -147,6 +147,28 @@ def test_what_a_forked_child_drops_is_still_its_parents(clean, interactive):
     assert clean[0].apply_sync(interactive("lambda: float(a[1])")) == 1.0
 
 
+def test_what_a_forked_child_has_stays_as_it_was(clean, interactive):
+    fork = (
+        "import os\n"
+        "(begin, go), (answer, told) = os.pipe(), os.pipe()\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    os.close(go)\n"
+        "    os.read(begin, 1)\n"
+        "    os.write(told, str(a[-1] - a[0]).encode())\n"
+        "    os._exit(0)\n"
+        "del a\n"
+    )
+    ask = "os.write(go, b'x'); seen = float(os.read(answer, 30)); os.waitpid(child, 0)"
+    sent = array(4)
+    clean[0].push({"a": sent}, block=True)
+    clean[0].execute(fork, block=True)
+    for _ in range(5):
+        clean[0].apply_sync(len, numpy.zeros_like(sent))
+    clean[0].execute(ask, block=True)
+    assert clean[0].pull("seen", block=True) == sent[-1] - sent[0]
+
+
 # -- what it costs -----------------------------------------------------------------------------
 
 
@@ -362,7 +384,8 @@ def test_another_client_may_fetch_a_result_that_was_taken_already(start, wait_un
     with ipyviews.Client(rc.cluster.connection_file) as other:
         result = rc[0].apply_async(lambda: __import__("time").sleep(1) or b"".join([b"x"]))
         large = rc[0].apply_async(lambda: __import__("numpy").arange(2**20))
-        wait_until(lambda: other.db_query({"msg_id": large.msg_ids[0]}))
+        name = large.msg_ids[0]
+        wait_until(lambda: other.db_query({"msg_id": name}))
         fetched = other.get_result(large.msg_ids, owner=False, block=False)
         result.get()
         assert large.get()[-1] == MIB - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from types import SimpleNamespace
 
@@ -218,6 +219,21 @@ def test_what_could_not_be_sent_is_removed(sent, folder, monkeypatch, wait_until
     wait_until(lambda: not names(folder), 5)
 
 
+def test_an_interrupt_between_sharing_and_sending_leaves_nothing(
+    sent, folder, monkeypatch, wait_until
+):
+    monkeypatch.setattr("ipyviews.engine.lifecycle.SPOILED_S", 0.0)
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reference, "pack", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sent.call(SIZE, engines=[0, 1])
+    wait_until(lambda: not names(folder), 5)
+
+
 def test_closing_leaves_what_tasks_need_to_the_controller(sent, folder):
     [task] = sent.call(SIZE)
     sent.call(SIZE)
@@ -274,6 +290,29 @@ def test_a_result_that_is_gone_is_an_error_that_says_so(sent, engine):
     assert message.buffers == []
     assert content["status"] == "error"
     assert "gone" in content["evalue"]
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (MemoryError(), "no memory"),
+    ],
+    ids=["descriptors", "memory"],
+)
+def test_a_result_that_cannot_be_mapped_is_an_error_and_released(
+    sent, engine, monkeypatch, error, why
+):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(segments, "_open", failing)
+    message, content = arrived(sent, engine.put(b"r" * SIZE, holders=["me"]).pack())
+    assert (message.buffers, content["status"]) == ([], "error")
+    assert why in content["evalue"]
+    assert "let go of other results" in content["evalue"]
+    told = {"owner": "e0.1", "segments": [("ipv-c0ffee00-e0.1-1", 1)]}
+    assert sent.told == [("released_request", told)]
 
 
 def test_the_first_buffer_is_never_taken_for_a_reference(sent):
