@@ -482,26 +482,3 @@ def test_a_sweep_takes_those_of_an_owner_or_of_a_cluster(folder):
 def test_a_kept_result_is_read_from_its_segment(own):
     frame, gone = own.put(data(b"r"), users=1).pack(), reference(name="ipv-c0ffee00-me-99").pack()
     assert segments.whole([b"small", frame, gone], "c0ffee00") == [b"small", data(b"r"), gone]
-
-
-# -- places ------------------------------------------------------------------------------------
-
-
-def test_a_place_is_told_by_its_folder(folder, monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(segments, "place", segments.place.__wrapped__)
-    here = segments.place()
-    assert here == segments.place()
-    monkeypatch.setattr(segments, "FOLDER", tmp_path_factory.mktemp("elsewhere"))
-    assert segments.place() not in ("", here)
-
-
-@pytest.mark.parametrize("what", ["no folder", "not writable", "no allocation"])
-def test_where_nothing_can_be_shared_there_is_no_place(folder, monkeypatch, what):
-    monkeypatch.setattr(segments, "place", segments.place.__wrapped__)
-    if what == "no folder":
-        monkeypatch.setattr(segments, "FOLDER", folder / "missing")
-    elif what == "not writable":
-        monkeypatch.setattr(os, "access", lambda *_: False)
-    else:
-        monkeypatch.delattr(os, "posix_fallocate")
-    assert segments.place() == ""
