@@ -35,6 +35,19 @@ def session_folder() -> Iterator[Path]:
     assert not left, f"left behind by the whole run:\n{report}"
 
 
+#: What says on a machine for tests that nobody watches; tests that are about it set it themselves.
+UNWATCHED = ("CI", "IPP_NONINTERACTIVE", "IPYVIEWS_PROGRESS")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def watched() -> Iterator[None]:
+    """Let programs behave as in front of a person, wherever the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in UNWATCHED:
+            patch.delenv(variable, raising=False)
+        yield
+
+
 def use_folders(patch: pytest.MonkeyPatch, root: Path) -> None:
     """Point everything that Jupyter, IPython and we would write to below `root`."""
     root.mkdir(mode=0o700, exist_ok=True)
