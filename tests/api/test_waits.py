@@ -35,6 +35,11 @@ def work(rc: Any) -> ipp.AsyncResult:
     return rc[:].apply_async(pow, 2, 3)
 
 
+def worked(view: Any) -> None:
+    view.apply_async(pow, 2, 3)
+    view.wait()
+
+
 def items(rc: Any) -> ipp.AsyncMapResult:
     return rc.load_balanced_view().map_async(abs, [-1, -2, -3])
 
@@ -108,7 +113,7 @@ RETURNING: dict[str, Callable[[Any], Any]] = {
     "ar.wait_interactive": lambda rc: work(rc).wait_interactive(),
     "ar.exception": lambda rc: work(rc).exception(),
     "get_result(block=True)": lambda rc: [work(rc), rc.get_result(-1, block=True)],
-    "dv.wait": lambda rc: [work(rc), rc[:].wait()],
+    "dv.wait": lambda rc: worked(rc[:]),
     "rc.wait": lambda rc: [work(rc), rc.wait()],
     "rc.wait of a result": lambda rc: rc.wait(work(rc)),
     "rc.wait of ids": lambda rc: rc.wait(work(rc).msg_ids),
