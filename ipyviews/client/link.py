@@ -71,6 +71,8 @@ class Link:
         self._shell: Port | None = None
         self._control: Port | None = None
         self._numbers = itertools.count(1)
+        #: The newest request sent on the shell channel.
+        self._newest = ""
         self._received = self._acknowledged = 0
         self._ack_is_due = False
         self._unheard = 0
@@ -108,6 +110,8 @@ class Link:
             buffers=buffers,
             to=self._address.life,
         )
+        if msg_type != "waiting_request":
+            self._newest = msg_id
         if self._shell is not None:
             self._shell.send(frames)
 
@@ -120,6 +124,7 @@ class Link:
             msg_id or f"{self._session}:{next(self._numbers)}",
             content,
             parent={"msg_id": parent} if parent else None,
+            metadata={"ipyviews": {"behind": self._newest}} if self._newest else None,
             to=self._address.life,
         )
         if self._control is not None:

@@ -6,11 +6,13 @@ started for it, `FOLD_BYTES` later its output is dropped and counted. Replies ar
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.channels import size_bytes
@@ -116,6 +118,8 @@ class Client:
     newest: int = 0
     #: Tasks cancelled before their request came, by request: it travels on another channel.
     doomed: dict[str, set[TaskId]] = field(default_factory=dict)
+    #: Questions that wait for a request, by its number.
+    behind: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
 
 
 class Clients:
@@ -186,7 +190,28 @@ class Clients:
             # It left meanwhile; what it had asked for was taken in and dropped.
             return set()
         known.newest = max(known.newest, _number(request))
+        self._go_on(known, known.newest)
         return known.doomed.pop(request, set())
+
+    def is_ahead(self, client: ClientId, request: str) -> bool:
+        """Whether a request of a client is still to be taken in."""
+        known = self._clients.get(client)
+        return known is not None and _number(request) > known.newest
+
+    async def taken_in(self, client: ClientId, request: str) -> None:
+        """Return when a request of a client was taken in or refused, or its client has left."""
+        if self.is_ahead(client, request):
+            waiting = asyncio.get_running_loop().create_future()
+            self._clients[client].behind.append((_number(request), waiting))
+            await waiting
+
+    def _go_on(self, known: Client, newest: float) -> None:
+        if not known.behind:
+            return
+        for number, waiting in known.behind:
+            if number <= newest and not waiting.done():
+                waiting.set_result(None)
+        known.behind = [one for one in known.behind if not one[1].done()]
 
     def doom(self, client: ClientId, tasks: Iterable[TaskId]) -> int:
         """Remember cancelled tasks whose request has not come; return how many those are."""
@@ -211,6 +236,7 @@ class Clients:
             return
         log.info("client %s left: %s", client, why)
         self._turns.finish(client)
+        self._go_on(known, inf)
         if known.credit.stalled:
             self._feed(ClientResumed(self._clock(), client))
         self._feed(ClientLeft(self._clock(), client, drop=not self._keep_work))

@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.inspection import Inspection
@@ -43,6 +44,14 @@ log = logging.getLogger(__name__)
 
 #: Most engines one request may start; a typing error must not take the machine down.
 MOST_ENGINES = 10_000
+
+#: What is asked about requests, which travel on another channel and in turns.
+ABOUT_REQUESTS = frozenset(
+    f"{name}_request" for name in ("history", "db", "result", "purge", "resubmit", "queue")
+)
+
+#: So long such a question waits for the requests that were sent before it [s].
+BEHIND_S = 5.0
 
 
 class Control:
@@ -103,17 +112,33 @@ class Control:
         known = self._clients.heard(client)
         if message.msg_type in ("ping_reply", ""):
             return
+        behind = message.ours.get("behind")
+        if message.msg_type in ABOUT_REQUESTS and self._clients.is_ahead(client, str(behind)):
+            self._work_on(client, message, self._later(client, message, str(behind)))
+            return
         try:
             result = self._run(client, message, known=known)
         except IPyViewsError as error:
             self._refuse(client, message, error)
             return
         if isinstance(result, Coroutine):
-            task = self._loop.create_task(self._finish(client, message, result))
-            self._work.add(task)
-            task.add_done_callback(self._work.discard)
+            self._work_on(client, message, result)
         elif result is not None:
             self._answer(client, message, result)
+
+    def _work_on(
+        self, client: ClientId, message: Message, work: Coroutine[Any, Any, Fields | None]
+    ) -> None:
+        task = self._loop.create_task(self._finish(client, message, work))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _later(self, client: ClientId, message: Message, request: str) -> Fields | None:
+        """Do what a message asks when the requests that were sent before it have been taken in."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._clients.taken_in(client, request), BEHIND_S)
+        result = self._run(client, message, known=self._clients.heard(client))
+        return await result if isinstance(result, Coroutine) else result
 
     def close(self) -> None:
         """Stop what is still being done."""
@@ -134,7 +159,7 @@ class Control:
         return handler(client, content)
 
     async def _finish(
-        self, client: ClientId, message: Message, work: Coroutine[Any, Any, Fields]
+        self, client: ClientId, message: Message, work: Coroutine[Any, Any, Fields | None]
     ) -> None:
         try:
             fields = await work
@@ -144,7 +169,8 @@ class Control:
             log.exception("a %s of client %s failed", message.msg_type[:80], client)
             self._refuse(client, message, ClusterError(f"{type(error).__name__}: {error}"))
         else:
-            self._answer(client, message, fields)
+            if fields is not None:
+                self._answer(client, message, fields)
 
     def _answer(self, client: ClientId, message: Message, fields: Fields) -> None:
         buffers, packed = fields.pop("buffers", ()), fields.pop("packed", None)

@@ -152,6 +152,7 @@ class Requests:
             msg_type = message.msg_type[:80].removesuffix("_request") + "_reply"
             content = error_content(type(error).__name__, str(error))
             self._clients.refuse(client, msg_type, content, message.msg_id)
+            self._clients.note_request(client, message.msg_id)
         else:
             steps = self._take_in(client, message, submission)
             self._turns.make_tasks(client, steps, submission.tasks)
@@ -213,6 +214,7 @@ class Requests:
         self._records.submitted(client, request, submission, header, ours)
         for place, engine in zip(range(submission.tasks), engines, strict=False):
             if not self._clients.wants_work(client):
+                self._records.memory.cut_short(request, place)
                 return
             task = task_id(request, place)
             self._store.put(task, PendingTask(client, submission, place))

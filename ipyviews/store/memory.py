@@ -89,6 +89,14 @@ class Memory:
         origin.order = self._requests
         self._open[origin.request] = origin
 
+    def cut_short(self, request: RequestId, tasks: int) -> None:
+        """Note that only the first `tasks` tasks of a request were made."""
+        origin = self._open[request]
+        origin.left -= origin.tasks - tasks
+        origin.tasks = tasks
+        if not origin.left:
+            self._close(origin, keep=False)
+
     def written(self, task: TaskId, msg_type: str, content: Frame) -> None:
         """Note a message of a task's output."""
         output = self._outputs.get(task)

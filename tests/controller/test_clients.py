@@ -266,6 +266,9 @@ async def test_a_client_may_leave_while_its_request_is_taken_in(start, monkeypat
     reply = await other.reply(other.apply("echo", b"y", any=None) + ".0")
     assert reply.buffers == [b"y"]
     await eventually(lambda: len(world.driver._store) == 0)
+    # What of it was not taken in has no record that would stay for ever.
+    pending = await other.ask("db", query={"status": "pending"})
+    assert pending["records"] == []
 
 
 async def test_engines_are_told_that_a_client_left(start):

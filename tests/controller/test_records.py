@@ -27,6 +27,42 @@ async def result(client, task):
     return (await client.ask("result", tasks=[task]))["results"][task]
 
 
+async def test_a_question_that_overtakes_a_request_waits_for_it(start):
+    world = await start(1)
+    client = await world.client()
+    request = f"{client.session}-77"
+    behind = {"ipyviews": {"behind": request}}
+    asked = client.send("control", "history_request", {}, metadata=behind)
+    await client.ask("ping")
+    assert asked not in client.replies
+    ours = {"ipyviews": {"any": None}}
+    content, buffers = {"index": [[1, 0]]}, [b"echo", b"x"]
+    client.send("shell", "apply_request", content, msg_id=request, metadata=ours, buffers=buffers)
+    await client.until(lambda: asked in client.replies)
+    assert client.replies[asked]["history"] == [f"{request}.0"]
+
+
+async def test_a_question_does_not_wait_for_a_request_that_was_refused(start):
+    world = await start(1)
+    client = await world.client()
+    request = f"{client.session}-77"
+    client.send("shell", "apply_request", {"index": []}, msg_id=request)
+    behind = {"ipyviews": {"behind": request}}
+    asked = client.send("control", "history_request", {}, metadata=behind)
+    await client.until(lambda: asked in client.replies)
+    assert client.replies[asked]["history"] == []
+
+
+async def test_a_question_does_not_wait_for_ever_for_a_request_that_never_comes(start, monkeypatch):
+    monkeypatch.setattr("ipyviews.controller.control.BEHIND_S", 0.0)
+    world = await start(1)
+    client = await world.client()
+    behind = {"ipyviews": {"behind": f"{client.session}-77"}}
+    asked = client.send("control", "history_request", {}, metadata=behind)
+    await client.until(lambda: asked in client.replies)
+    assert client.replies[asked]["history"] == []
+
+
 @pytest.mark.row("8.4-memory", "8.4-keys")
 async def test_a_cell_is_recorded_with_its_output(start):
     world = await start(2)
