@@ -124,6 +124,14 @@ class Kernel:
         with contextlib.suppress(RuntimeError):  # The loop is closed: the kernel is ending.
             self._loop.call_soon_threadsafe(function, context=context)
 
+    def watch(self, descriptor: int, notice: Callable[[], None]) -> None:
+        """Run a function on the kernel's loop whenever a descriptor can be read."""
+        self._loop.add_reader(descriptor, notice)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Undo `watch`."""
+        self._loop.remove_reader(descriptor)
+
     def open_socket(self) -> zmq.Socket[bytes]:
         """Make a ROUTER with the options of the kernel's own sockets."""
         context: zmq.Context[Any] = self._kernel.shell_stream.socket.context

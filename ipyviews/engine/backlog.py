@@ -163,6 +163,11 @@ class Backlog:
         return call
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a call or a cell runs."""
+        return self.running is not None or self.cells > 0
+
+    @property
     def may_be_overdue(self) -> bool:
         """Whether calls wait that others could do instead."""
         return len(self.waiting) > max(self.direct, self.running is None)

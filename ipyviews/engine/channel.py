@@ -1,8 +1,8 @@
-"""The apply channel: a ROUTER socket, and the I/O thread that receives on it.
+"""The apply channel: a ROUTER socket, and the two threads that receive on it.
 
-The thread verifies, queues calls, and answers pings, recalls and interrupts while the main thread
-computes. The main thread sends its replies itself, under the socket's lock, and looks at the socket
-between calls: one thread switch less for each.
+The main thread receives while it is idle and between calls, and sends its replies itself, under the
+socket's lock: a call costs no switch of threads. The I/O thread verifies, queues calls, and answers
+pings, recalls and interrupts while the main thread computes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import select
 import threading
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,12 @@ BATCH = 64
 #: While answers or calls wait, the I/O thread looks after them so often [s].
 ATTENTION_S = 0.005
 
+#: What arrives while the main thread is idle, or was just before, is left to that for so long [s].
+REST_S = 0.01
+
+#: So long after that had taken something the I/O thread is not woken by what arrives [s].
+LULL_S = 1.0
+
 #: Smaller frames are cheaper to copy than to share [bytes].
 COPY_LIMIT = 8192
 
@@ -63,6 +70,8 @@ class Channel:
         self.dropped = 0
         #: Run in the I/O thread when a call was queued, and to answer one that never runs.
         self.on_call: Callable[[], None] = lambda: None
+        #: Run in the main thread's loop when something has arrived: looks, and runs calls.
+        self.on_arrival: Callable[[], None] = lambda: None
         self.on_refused: Callable[[Call, outcomes.Outcome], None] = lambda _call, _outcome: None
         #: Run in the I/O thread when a client has left, or let go of results.
         self.on_client_left: Callable[[str], None] = lambda _: None
@@ -81,19 +90,26 @@ class Channel:
         self._receiving = threading.Lock()
         self._socket = kernel.open_socket()
         self.url = kernel.bind(self._socket)
+        self._descriptor = int(self._socket.getsockopt(zmq.FD))
+        # How often the main thread's loop has noticed something.
+        self._noticed = 0
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
+        # The I/O thread waits for messages and pokes, or for pokes only.
+        self._always, self._resting = select.poll(), select.poll()
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="ipyviews-apply", daemon=True)
 
     def start(self) -> None:
-        """Start receiving."""
+        """Start receiving; in the main thread."""
+        self._kernel.watch(self._descriptor, self._notice)
         self._thread.start()
 
     def close(self) -> None:
         """Stop the thread and close the socket, so that the kernel's context can end."""
         self._closing = True
+        self._kernel.unwatch(self._descriptor)
         self.poke()
         self._thread.join()
         with self._lock:
@@ -139,9 +155,14 @@ class Channel:
                 arrived = not self._socket.closed and self._has_messages()
             if arrived:
                 self._take_all()
-                self._attend()
+                if self._backlog.may_be_overdue:
+                    self._attend()
         finally:
             self._receiving.release()
+
+    def _notice(self) -> None:
+        self._noticed += 1
+        self.on_arrival()
 
     def _attend(self) -> None:
         """See to it that neither answers nor calls wait for the end of a long call."""
@@ -162,20 +183,47 @@ class Channel:
         }
 
     def _serve(self) -> None:
-        poller = select.poll()
-        poller.register(int(self._socket.getsockopt(zmq.FD)), select.POLLIN)
-        poller.register(self._wake_in, select.POLLIN)
+        for poller in (self._always, self._resting):
+            poller.register(self._wake_in, select.POLLIN)
+        self._always.register(self._descriptor, select.POLLIN)
+        noticed, rested, is_deaf = 0, False, False
         while not self._closing:
             with self._receiving:
-                self._take_all()
-            if self._interrupts.outstanding:
-                self._interrupts.repeat()
-            self.replies.flush_old()
-            self._give_back(self._backlog.take_overdue())
-            self.on_look()
-            ready = poller.poll(self._patience_ms())
+                found = self._take_all()
+            self._look_around()
+            # It had the time: a loop of a GUI runs, or a long handler of some other message.
+            is_deaf = noticed == self._noticed and (is_deaf or (found and rested))
+            noticed = self._noticed
+            ready = self._always.poll(self._patience_ms())
+            is_free = not (is_deaf or self._backlog.is_busy)
+            rested = is_free and ready == [(self._descriptor, select.POLLIN)]
+            if rested:
+                ready = self._rest()
             if any(descriptor == self._wake_in for descriptor, _ in ready):
                 os.read(self._wake_in, 4096)
+
+    def _rest(self) -> list[tuple[int, int]]:
+        """Leave what arrives to the main thread, as long as that takes it and is not busy.
+
+        Were this thread woken for each message too, it would take the interpreter's lock from the
+        other at every second one.
+        """
+        noticed, until = self._noticed, time.monotonic() + LULL_S
+        while True:
+            ready = self._resting.poll(REST_S * 1000)
+            if ready or self._backlog.is_busy:
+                return ready
+            if noticed != self._noticed:
+                noticed, until = self._noticed, time.monotonic() + LULL_S
+            elif self._always.poll(0) or time.monotonic() > until:
+                return []
+
+    def _look_around(self) -> None:
+        if self._interrupts.outstanding:
+            self._interrupts.repeat()
+        self.replies.flush_old()
+        self._give_back(self._backlog.take_overdue())
+        self.on_look()
 
     def _patience_ms(self) -> float | None:
         if self._interrupts.outstanding:
@@ -188,11 +236,14 @@ class Channel:
     def _has_messages(self) -> bool:
         return bool(int(self._socket.getsockopt(_EVENTS)) & _POLLIN)
 
-    def _take_all(self) -> None:
+    def _take_all(self) -> bool:
         """Take what there is; one thread at a time, for messages are numbered."""
+        found = False
         while batch := self._receive():
+            found = True
             for message in batch:
                 self._take(message)
+        return found
 
     def _receive(self) -> list[list[Any]]:
         batch: list[list[Any]] = []

@@ -45,6 +45,7 @@ class Extension:
             sharing=self._sharing,
         )
         self._channel.on_call = self._runner.wake
+        self._channel.on_arrival = self._runner.take_turn
         self._channel.on_refused = self._runner.refuse
         self._channel.on_client_left = self._client_left
         self._channel.on_released = self._sharing.released

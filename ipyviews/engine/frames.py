@@ -62,11 +62,10 @@ def split(frames: Sequence[Any]) -> tuple[list[bytes], bytes, list[Any], list[An
     BadMessage
         If the delimiter is missing or fewer than five frames follow it.
     """
-    found = (
-        i for i, frame in enumerate(frames[:16]) if bytes(frame[: len(DELIMITER) + 1]) == DELIMITER
-    )
-    position = next(found, None)
-    if position is None:
+    for position, frame in enumerate(frames[:16]):
+        if frame == DELIMITER:
+            break
+    else:
         raise BadMessage("no delimiter")
     if len(frames) < position + 6:
         raise BadMessage("too few frames")

@@ -85,6 +85,16 @@ class Runner:
             self._scheduled = True
         self._kernel.call_soon(self._turn, self._context.copy())
 
+    def take_turn(self) -> None:
+        """Look at the channel and run what waits; on the kernel's loop."""
+        with self._backlog.lock:
+            is_coming, self._scheduled = self._scheduled, True
+        try:
+            self._look()
+        finally:
+            if not is_coming:
+                self._context.copy().run(self._turn)
+
     def remember_context(self) -> None:
         """Let calls see context variables as the cell that just ended left them."""
         self._context = contextvars.copy_context()

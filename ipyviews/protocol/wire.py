@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quote
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +66,11 @@ def pack(value: Any) -> bytes:
 
 
 def _pack_slowly(value: Any) -> bytes:
-    encode = json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=False).encode
     try:
         try:
-            return encode(value).encode()
+            return _encode(value).encode()
         except ValueError:
-            return encode(_finite(value)).encode()
+            return _encode(_finite(value)).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"a message cannot be sent as JSON: {error}") from None
 
@@ -80,6 +80,10 @@ def _default(value: Any) -> Any:
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         return aware.isoformat().replace("+00:00", "Z")
     raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+# Made once: that takes as long as encoding a small message.
+_encode = json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=False).encode
 
 
 def _finite(value: Any) -> Any:
@@ -125,6 +129,8 @@ def _load(frame: Frame) -> Any:
 
 def _unpack_flat(frame: Frame) -> dict[str, Any]:
     """Decode a header or metadata, which must not be nested too deeply."""
+    if frame == b"{}":
+        return {}
     value = unpack(frame)
     # Shorter ones cannot be nested so deeply.
     if len(frame) > 2 * DEPTH_LIMIT:
@@ -272,22 +278,22 @@ class Wire:
         self.name = name
         self._seq = 0
         self._seen: dict[str, int] = {}
+        # What all headers have in common.
+        common = {"username": "ipyviews", "session": session, "version": PROTOCOL_VERSION}
+        self._common = pack(common)[1:-1].decode()
 
-    def header(self, msg_type: str, msg_id: str, to: str = "") -> dict[str, Any]:
-        """Make a header; with `own`, numbered and addressed."""
-        header: dict[str, Any] = {
-            "msg_id": msg_id,
-            "msg_type": msg_type,
-            "username": "ipyviews",
-            "session": self.session,
-            "date": datetime.now(UTC),
-            "version": PROTOCOL_VERSION,
-        }
+    def _header(self, msg_type: str, msg_id: str, to: str, subshell: str | None) -> bytes:
+        """Make a packed header; with `own`, numbered and addressed."""
+        date = datetime.now(UTC).isoformat()[:-6]
+        header = (
+            f'{{"msg_id":{quote(msg_id)},"msg_type":{quote(msg_type)},{self._common},"date":"{date}Z"'
+        )
         if self.own:
             self._seq += 1
-            header["seq"] = self._seq
-            header["to"] = to
-        return header
+            header += f',"seq":{self._seq},"to":{quote(to)}'
+        if subshell is not None:
+            header += f',"subshell_id":{quote(subshell)}'
+        return f"{header}}}".encode()
 
     def encode(
         self,
@@ -307,11 +313,8 @@ class Wire:
         that is to answer, if it is not the main one.
         """
         packed = content if isinstance(content, bytes | bytearray | memoryview) else pack(content)
-        header = self.header(msg_type, msg_id, to)
-        if subshell is not None:
-            header["subshell_id"] = subshell
         parts: list[Frame] = [
-            pack(header),
+            self._header(msg_type, msg_id, to, subshell),
             pack(parent) if parent else b"{}",
             pack(metadata) if metadata else b"{}",
             packed,

@@ -80,6 +80,7 @@ class ZmqPort:
         self._on_close = on_close
         self._handler: Handler | None = None
         self._look_pending = False
+        self._is_looking = False
 
     def attach(self, how: Literal["bind", "connect"], url: str) -> Self:
         """Bind or connect; closes the port if that cannot be."""
@@ -101,7 +102,7 @@ class ZmqPort:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN, zmq.ENOTSOCK, zmq.ETERM):
                 raise PeerGone(error.strerror) from None
             raise
-        self._look_soon()
+        self._was_sent()
 
     def listen(self, handler: Handler) -> None:
         """Start delivering; see `Port.listen`."""
@@ -124,9 +125,26 @@ class ZmqPort:
             self._look_pending = True
             self._loop.call_soon(self._look)
 
+    def _was_sent(self) -> None:
+        """See to it that what arrives during a send is delivered.
+
+        Asking here is cheaper than a turn of the loop: almost always there is nothing.
+        """
+        if self._look_pending or self._is_looking or self._handler is None:
+            return
+        if _readable(self._socket):
+            self._look_soon()
+
     def _look(self) -> None:
         """Deliver what is there, for at most one turn."""
         self._look_pending = False
+        self._is_looking = True
+        try:
+            self._deliver()
+        finally:
+            self._is_looking = False
+
+    def _deliver(self) -> None:
         socket, handler = self._socket, self._handler
         end = time.monotonic() + _TURN
         while handler and not socket.closed:
@@ -256,6 +274,11 @@ class ZmqEnginePort(ZmqPort):
         _attach(self._socket, "connect", url)
         self._urls[routing_id] = url
         self._connected.add(url)
+
+    def _was_sent(self) -> None:
+        # Asking takes a message out of its pipe, and a disconnect may come before it is read.
+        if not self._is_looking:
+            self._look_soon()
 
     def disconnect(self, routing_id: bytes) -> None:
         """Drop a connection and its queue; see `EnginePort.disconnect`."""
