@@ -12,7 +12,7 @@ import ipyviews
 
 pytestmark = pytest.mark.kernels
 
-AT_ONCE_S = 1.0
+AT_ONCE_S = 10.0
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_key_that_does_not_fit(info, works):
     started = time.monotonic()
     with pytest.raises(ipyviews.ClusterError):
         ipyviews.Client(info, timeout=2)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 10
 
 
 def test_code_that_is_not_text(rc, works):

@@ -1,4 +1,4 @@
-"""An interrupt stops what it names, within a second, and leaves the rest as it was."""
+"""An interrupt stops what it names, and leaves the rest as it was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import ipyviews
 
 pytestmark = pytest.mark.kernels
 
-FREE_S = 1.0
+#: Far less than the work would take, far more than an interrupt needs on a busy machine [s].
+FREE_S = 8.0
 
 
 @pytest.fixture
@@ -47,9 +48,12 @@ class PressStop(threading.Thread):
     def run(self):
         from tests.waiting import wait_until
 
-        wait_until(lambda: busy(self.client), 20)
-        self.pressed = time.monotonic()
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        try:
+            wait_until(lambda: busy(self.client), 60)
+        finally:
+            # Nothing else would end the wait of the main thread.
+            self.pressed = time.monotonic()
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 @pytest.mark.parametrize(

@@ -109,4 +109,4 @@ def test_a_client_that_leaves_takes_its_queue_along(rc, cluster4, wait_until):
             leaving[0].apply_async(lambda: __import__("time").sleep(0.2))
     started = time.monotonic()
     assert rc[0].apply_sync(lambda: "free") == "free"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8

@@ -334,7 +334,7 @@ def test_wait_interactive_draws_a_bar_and_returns_at_once_without_work(rc, dv, c
     monkeypatch.delenv("CI", raising=False)
     began = time.monotonic()
     rc.wait_interactive()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     result = dv.apply_async(time.sleep, 0.1)
     rc.wait_interactive(result, interval=0.02)
     assert result.done()

@@ -141,9 +141,9 @@ def test_an_interrupt_takes_a_waiting_call_out_of_its_bundle(box):
 
 def test_results_are_not_held_back_by_a_long_call_behind_them(box):
     started = time.monotonic()
-    attempts = box.send_bundle(SPACE["nap"], 0, 0, 0.5)
+    attempts = box.send_bundle(SPACE["nap"], 0, 0, 3)
     values(box, attempts[:2])
-    assert time.monotonic() - started < 0.3
+    assert time.monotonic() - started < 2.5
     box.answer(attempts[2])
 
 

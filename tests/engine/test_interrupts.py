@@ -47,7 +47,7 @@ def test_running_call_is_interrupted(box, name):
     began = time.monotonic()
     assert box.reply(box.interrupt(attempt)).read()["found"] is True
     assert box.answer(attempt).error[0] == "KeyboardInterrupt"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert box.call(abs, -1).value == 1
 
 
@@ -101,7 +101,7 @@ def test_running_cell_is_interrupted(box, code):
     began = time.monotonic()
     assert box.reply(box.interrupt(cell, "execute")).read()["found"] is True
     assert box.reply(cell).read()["ename"] in ("KeyboardInterrupt", "CancelledError")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert box.execute("1")["status"] == "ok"
     assert box.call(abs, -1).value == 1
 

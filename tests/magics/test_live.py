@@ -168,7 +168,7 @@ async def test_an_interrupt_stops_the_engines_and_is_shown_once(notebook):
     await notebook.manager.interrupt_kernel()
     pressed = time.monotonic()
     reply = await notebook.finish(cell)
-    assert time.monotonic() - pressed < 2
+    assert time.monotonic() - pressed < 20
     assert reply["ename"] == "KeyboardInterrupt"
     texts = [
         str(m["content"]) for _, m in notebook.messages if m["msg_type"] in ("stream", "error")
