@@ -167,6 +167,7 @@ class Backlog:
         """Whether a call or a cell runs."""
         return self.running is not None or self.cells > 0
 
+    @property
     def is_ahead(self) -> bool:
         """Whether calls wait behind the one that runs, or runs next."""
         return len(self.waiting) > (self.running is None)
