@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
+import types
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -116,9 +118,11 @@ def by_value():
 
 
 def typed(function):
-    """Make a function one of the notebook's: it has no module that others could import."""
-    function.__module__ = "__main__"
-    return function
+    """Make a function one of the notebook's: in no module that others could import."""
+    home = vars(sys.modules["__main__"])
+    made = types.FunctionType(function.__code__, home, function.__name__)
+    made.__module__, made.__qualname__ = "__main__", function.__name__
+    return made
 
 
 def arrays(megabytes):

@@ -29,6 +29,9 @@ class Waiter(Protocol):
 class Bell:
     """Whoever changes something rings; whoever waits for it looks again."""
 
+    # Each result has two.
+    __slots__ = ("_waiters",)
+
     def __init__(self) -> None:
         self._waiters: list[Waiter] = []
 

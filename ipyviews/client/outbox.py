@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ipyviews.protocol.payload import Payload
     from ipyviews.protocol.wire import Frame
 
+    #: What calls come after, and what they follow, as docs/protocol.md has them.
+    Needs = tuple[dict[str, Any] | None, dict[str, Any] | None]
+
     #: Type, id, content, metadata and buffers of a request.
     Send = Callable[[str, str, bytes, Mapping[str, Any], Sequence[Frame]], None]
 
@@ -33,6 +36,11 @@ MOST_BYTES = 1024 * 1024
 #: ... none of them larger than this [bytes].
 SMALL_BYTES = 65_536
 
+#: The name of a task weighs about so much [bytes].
+NAME_BYTES = 25
+
+#: What of a request's metadata may be different for each of its calls.
+DEPENDENCIES = ("after", "follow")
 
 #: A call that comes so long after the one before begins a burst, and its caller waits at most so
 #: long until it has left [s].
@@ -50,7 +58,7 @@ class Request:
     function
         The pickled function.
     ours
-        What is ours in its metadata, targets aside.
+        What is ours in its metadata, targets and dependencies aside.
     is_direct
         Whether each call is for a certain engine.
     """
@@ -65,20 +73,23 @@ class Request:
         self._function = function
         self._ours = ours
         self._is_direct = is_direct
-        # Packed calls, their engines, and how many tasks and bytes there are with them; each entry
-        # is added at once: Ctrl-C leaves nothing by halves.
-        self._parts: list[tuple[Payload, Sequence[int | None], int, int]] = []
+        # Packed calls, their engines and dependencies, and how many tasks and bytes there are with
+        # them; each entry is added at once: Ctrl-C leaves nothing by halves.
+        self._parts: list[tuple[Payload, Sequence[int | None], Needs, int, int]] = []
 
     def __len__(self) -> int:
         """Count its tasks."""
-        return self._parts[-1][2] if self._parts else 0
+        return self._parts[-1][3] if self._parts else 0
 
-    def takes(self, payload: Payload, ours: Mapping[str, Any], *, is_direct: bool) -> bool:
+    def takes(
+        self, payload: Payload, ours: Mapping[str, Any], needs: Needs, *, is_direct: bool
+    ) -> bool:
         """Whether these calls, each for one engine, may go with it."""
-        size = self._parts[-1][3] + payload.weight
+        weight = payload.weight + self._weigh(needs)
+        size = self._parts[-1][4] + weight
         return (
             self.is_open
-            and payload.weight <= SMALL_BYTES
+            and weight <= SMALL_BYTES
             and len(self) + len(payload.index) <= MOST_CALLS
             and size <= MOST_BYTES
             and self._is_direct is is_direct
@@ -86,10 +97,11 @@ class Request:
             and self._ours == ours
         )
 
-    def add(self, payload: Payload, engines: Sequence[int | None]) -> None:
+    def add(self, payload: Payload, engines: Sequence[int | None], needs: Needs) -> None:
         """Take in calls."""
-        size = self._parts[-1][3] if self._parts else 0
-        self._parts.append((payload, engines, len(self) + len(engines), size + payload.weight))
+        size = self._parts[-1][4] if self._parts else 0
+        size += payload.weight + self._weigh(needs)
+        self._parts.append((payload, engines, needs, len(self) + len(engines), size))
         if len(engines) != len(payload.index):
             # One call for several engines.
             self.is_open = False
@@ -97,6 +109,11 @@ class Request:
     def message(self) -> tuple[dict[str, Any], dict[str, Any], list[Frame]]:
         """Return content, metadata and buffers."""
         ours = dict(self._ours)
+        for place, name in enumerate(DEPENDENCIES):
+            values = [part[2][place] for part in self._parts for _ in part[1]]
+            if any(values):
+                is_same = values.count(values[0]) == len(values)
+                ours[name] = values[0] if is_same else values
         payloads = [payload for payload, *_ in self._parts]
         if self._is_direct:
             ours["targets"] = list(chain.from_iterable(part[1] for part in self._parts))
@@ -104,6 +121,12 @@ class Request:
         arguments = b"".join([payload.arguments for payload in payloads])
         large = chain.from_iterable(payload.buffers for payload in payloads)
         return {"index": index}, {"ipyviews": ours}, [self._function, arguments, *large]
+
+    def _weigh(self, needs: Needs) -> int:
+        """Estimate what dependencies add; those of the call before are told once."""
+        if not any(needs) or (self._parts and self._parts[-1][2] == needs):
+            return 0
+        return NAME_BYTES * sum(len(one["tasks"]) for one in needs if one)
 
 
 class Outbox:
@@ -160,16 +183,23 @@ class Outbox:
         """Send packed calls; see `Connection.call`."""
         request, is_direct = self._latest, engines[0] is not None
         is_single = len(engines) == len(payload.index)
-        joins = is_single and request is not None
-        if joins and request is not None and request.takes(payload, ours, is_direct=is_direct):
+        needs: Needs = (ours.get("after"), ours.get("follow"))
+        shared = ours
+        if any(needs):
+            shared = {name: value for name, value in ours.items() if name not in DEPENDENCIES}
+        if (
+            is_single
+            and request is not None
+            and request.takes(payload, shared, needs, is_direct=is_direct)
+        ):
             self.number += 1
         else:
-            request = Request(self.next_id(), payload.function, ours, is_direct=is_direct)
+            request = Request(self.next_id(), payload.function, shared, is_direct=is_direct)
         number, first = self.number, len(request)
         tasks = self._tasks("apply", request.name, engines, ours, payload.weight, first)
         try:
             self._ledger.enter(tasks)
-            request.add(payload, engines)
+            request.add(payload, engines, needs)
             request.number = number
             if not first:
                 self._latest = request

@@ -61,7 +61,8 @@ class Waitable(StaysHere, futures.Future[Any]):
         self._value: tuple[Any] | None = None
         self._error: Exception | None = None
         self._lock = threading.Lock()
-        self._bell = Bell()
+        #: Rung at the end of each task; and of the last one.
+        self._bell, self._last_bell = Bell(), Bell()
         self._is_done = False
         self._finished: list[Task] = []
         self.set_running_or_notify_cancel()
@@ -236,6 +237,8 @@ class Waitable(StaysHere, futures.Future[Any]):
         finally:
             # Also when a callback leaves with SystemExit.
             self._bell.ring()
+            if is_last:
+                self._last_bell.ring()
 
     def _end(self) -> None:
         self._is_done = True
@@ -249,7 +252,8 @@ class Waitable(StaysHere, futures.Future[Any]):
         return any(task.status != "ok" for task in self._finished)
 
     def _await_done(self, timeout_s: float | None) -> bool:
-        return self._await(self.done, timeout_s)
+        # Woken by each task, it would compete with the thread that takes their replies in.
+        return self._await(self.done, timeout_s, self._last_bell)
 
     def _await_enough(self, return_when: str, timeout_s: float | None) -> bool:
         """Wait for what a constant of `concurrent.futures` says."""
@@ -264,14 +268,17 @@ class Waitable(StaysHere, futures.Future[Any]):
             f"{return_when!r}."
         )
 
-    def _await(self, predicate: Callable[[], bool], timeout_s: float | None) -> bool:
+    def _await(
+        self, predicate: Callable[[], bool], timeout_s: float | None, bell: Bell | None = None
+    ) -> bool:
         if predicate():
             return True
         if timeout_s == 0:
             return False
         self._connection.check_may_wait()
         connection = self._connection
-        return nesting.wait_for(connection, self._bell, predicate, timeout_s, lambda: self.tasks)
+        bell = bell or self._bell
+        return nesting.wait_for(connection, bell, predicate, timeout_s, lambda: self.tasks)
 
     def _failure(self) -> Exception | None:
         """Return the error of the tasks that have ended by now."""

@@ -209,8 +209,9 @@ class Requests:
         header: dict[str, Any],
         ours: dict[str, Any],
     ) -> Iterator[None]:
-        kind, terms = submission.kind, submission.choice.terms
-        engines = submission.choice.targets or repeat(None)
+        kind, choice = submission.kind, submission.choice
+        engines, alike = choice.targets or repeat(None), len(choice.needs) == 1
+        terms = choice.terms(0)
         self._records.submitted(client, request, submission, header, ours)
         for place, engine in zip(range(submission.tasks), engines, strict=False):
             if not self._clients.wants_work(client):
@@ -219,5 +220,6 @@ class Requests:
             task = task_id(request, place)
             self._store.put(task, PendingTask(client, submission, place))
             now = self._loop.time()
+            terms = terms if alike else choice.terms(place)
             self._feed(TaskSubmitted(now, task, client, request, kind, engine, *terms))
             yield

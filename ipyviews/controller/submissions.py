@@ -24,6 +24,10 @@ PASSED_ON = frozenset({"python", "name", "shared"})
 KINDS = {"execute_request": Kind.EXECUTE, "apply_request": Kind.APPLY}
 
 
+#: `after` and `follow` of a task.
+Needs = tuple[Dependency | None, Dependency | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Where and how often the tasks of a request may run."""
@@ -35,21 +39,16 @@ class Choice:
     retries: int
     reruns: int
     timeout_s: float | None
-    #: What load-balanced tasks have to wait for, and where they have to run.
-    after: Dependency | None = None
-    follow: Dependency | None = None
+    #: What load-balanced tasks have to wait for, and where they have to run: of all, or of each.
+    needs: tuple[Needs, ...] = ((None, None),)
 
-    @property
-    def terms(self) -> tuple[Any, ...]:
-        """All but the engines of a direct request, in the order of a `TaskSubmitted`."""
-        return (
-            self.allowed,
-            self.retries,
-            self.reruns,
-            self.timeout_s,
-            self.after,
-            self.follow,
-        )
+    def terms(self, task: int) -> tuple[Any, ...]:
+        """Return all but the engine of a task, in the order of a `TaskSubmitted`."""
+        return self.allowed, self.retries, self.reruns, self.timeout_s, *self.needs_of(task)
+
+    def needs_of(self, task: int) -> Needs:
+        """Return what one task has to wait for, and where it has to run."""
+        return self.needs[task if len(self.needs) > 1 else 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +114,12 @@ class Submission:
         cuts = self.cuts
         if cuts is not None and len(cuts.index) > 1:
             cuts = Cuts([cuts.index[task]])
-        choice = replace(self.choice, targets=None)
+        choice = replace(self.choice, targets=None, needs=(self.choice.needs_of(task),))
         return replace(self, choice=choice, tasks=1, content=content, buffers=buffers, cuts=cuts)
 
     def without_dependencies(self) -> Submission:
         """Return the same request, waiting for no task."""
-        return replace(self, choice=replace(self.choice, after=None, follow=None))
+        return replace(self, choice=replace(self.choice, needs=((None, None),)))
 
 
 def parse_submission(message: Message) -> Submission:
@@ -134,9 +133,9 @@ def parse_submission(message: Message) -> Submission:
     kind = KINDS.get(message.msg_type)
     if kind is None:
         raise UsageError(f"the controller knows no {message.msg_type[:80]!r} on the shell channel")
-    choice = _choice(message.ours)
     cuts = _cuts(message) if kind is Kind.APPLY else None
     entries = len(cuts.index) if cuts else 1
+    choice = _choice(message.ours, entries)
     tasks = entries if choice.targets is None else len(choice.targets)
     if entries not in (1, tasks):
         raise UsageError(
@@ -146,7 +145,7 @@ def parse_submission(message: Message) -> Submission:
     return Submission(kind, choice, tasks, ours, message.content, message.buffers, cuts)
 
 
-def _choice(ours: dict[str, Any]) -> Choice:
+def _choice(ours: dict[str, Any], entries: int) -> Choice:
     if ("targets" in ours) == ("any" in ours):
         raise UsageError("a request must have either `targets` or `any` in its metadata")
     timeout = ours.get("timeout")
@@ -154,8 +153,8 @@ def _choice(ours: dict[str, Any]) -> Choice:
         raise UsageError("`timeout` must be a number of seconds, at least 0")
     targets = _engines(ours["targets"], "targets") if "targets" in ours else None
     allowed = ours.get("any")
-    after, follow = (_dependency(ours, name) for name in ("after", "follow"))
-    if targets is not None and (after or follow):
+    needs = _needs(ours, entries)
+    if targets is not None and any(map(any, needs)):
         raise UsageError("`after` and `follow` are for load-balanced requests: those with `any`")
     return Choice(
         targets=targets,
@@ -163,13 +162,25 @@ def _choice(ours: dict[str, Any]) -> Choice:
         retries=_count(ours, "retries", 0),
         reruns=_count(ours, "reruns", 1),
         timeout_s=timeout,
-        after=after,
-        follow=follow,
+        needs=needs,
     )
 
 
-def _dependency(ours: dict[str, Any], name: str) -> Dependency | None:
-    value = ours.get(name)
+def _needs(ours: dict[str, Any], entries: int) -> tuple[Needs, ...]:
+    """Read `after` and `follow`: one for all tasks, or a list with one for each."""
+    after, follow = ours.get("after"), ours.get("follow")
+    if type(after) is not list is not type(follow):
+        return ((_dependency(after, "after"), _dependency(follow, "follow")),)
+    columns = []
+    for name, value in (("after", after), ("follow", follow)):
+        values = value if type(value) is list else [value] * entries
+        if len(values) != entries:
+            raise UsageError(f"`{name}` must be one for all calls, or a list with one for each")
+        columns.append([_dependency(one, name) for one in values])
+    return tuple(zip(*columns, strict=True))
+
+
+def _dependency(value: Any, name: str) -> Dependency | None:
     if value is None:
         return None
     tasks = value.get("tasks") if isinstance(value, dict) else None

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 #: So many steps are done before the turns of others. [count]
 FEW = 4
 
-#: Longest slice [s], the last step aside.
+#: Longest slice [s], the last step aside; and while nobody else asks for anything: then looking at
+#: the sockets costs more than it gives.
 SLICE_S = 0.0002
+ALONE_S = 0.001
 
 #: Between slices processors are left to others for so long [s] ...
 REST_S = 0.001
@@ -67,12 +69,12 @@ class Turns:
 
     def end_tasks(self, sender: Hashable, steps: Steps) -> None:
         """Do some work, now if there is no other, else in turns."""
-        longest_s = 0.0 if self._ending else SLICE_S
+        longest_s = 0.0 if self._ending else self._slice_s
         self._take(self._ending, sender, steps, longest_s)
 
     def make_tasks(self, sender: Hashable, steps: Steps, size: int) -> None:
         """Do some work of `size` steps: at once if it is little, else in turns."""
-        longest_s = 0.0 if self._ending or self._making else SLICE_S
+        longest_s = 0.0 if self._ending or self._making else self._slice_s
         if size > FEW:
             self._flooding = sender
         elif sender != self._flooding:
@@ -96,6 +98,14 @@ class Turns:
         if self._next is not None:
             self._next.cancel()
 
+    @property
+    def _is_disturbed(self) -> bool:
+        return self._loop.time() - self._disturbed < POLITE_S
+
+    @property
+    def _slice_s(self) -> float:
+        return SLICE_S if self._is_disturbed else ALONE_S
+
     def _take(self, line: Line, sender: Hashable, steps: Steps, longest_s: float) -> None:
         is_first = sender not in line
         line.setdefault(sender, deque()).append(steps)
@@ -106,7 +116,7 @@ class Turns:
     def _go_on(self) -> None:
         if self._next is not None or not (self._ending or self._making):
             return
-        if self._loop.time() - self._disturbed < POLITE_S:
+        if self._is_disturbed:
             self._next = self._loop.call_later(REST_S, self._turn)
         else:
             self._next = self._loop.call_soon(self._turn)
@@ -118,7 +128,7 @@ class Turns:
                 sender = next(iter(line), None)
                 if sender is not None:
                     line.move_to_end(sender)
-                    self._slice(line, sender, SLICE_S)
+                    self._slice(line, sender, self._slice_s)
         finally:
             self._go_on()
 

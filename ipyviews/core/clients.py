@@ -21,8 +21,9 @@ SHORTEST_BILL_S = 0.0001
 #: Weight of the newest run in a client's mean.
 NEWEST = 1 / 8
 
-#: Calls of a new client are thought to take so long [s], until they prove shorter ...
-UNKNOWN_S = 0.005
+#: Calls of a new client are thought to take so long [s] that none goes behind another, until they
+#: prove shorter ...
+UNKNOWN_S = 0.02
 
 #: ... and one that took longer than this [s] counts as this: what comes after may be short again.
 LONG_S = 0.05

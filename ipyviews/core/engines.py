@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 #: Calls in flight on one engine: so many [count] ...
 MOST_AHEAD = 64
 
-#: ... or so much work [s], as far as it can be told from the calls before.
-AHEAD_S = 0.005
+#: ... or so much work [s], as far as it can be told from the calls before ...
+AHEAD_S = 0.01
+
+#: ... or one call behind another that takes less than this [s]: an engine would wait for a new one
+#: longer than is lost when it has to give that one back.
+NEXT_S = 0.02
 
 
 class EngineState(StrEnum):
@@ -147,7 +151,8 @@ class Engine(Home):
             return self.has_room()
         if not kind is Kind.APPLY is self.kind or self.single is not None or self.directs:
             return False
-        is_full = self.ahead_s >= AHEAD_S or len(self.running) >= self.most
+        most_s = NEXT_S if len(self.running) == 1 else AHEAD_S
+        is_full = self.ahead_s >= most_s or len(self.running) >= self.most
         return not is_full and self.has_room()
 
     def can_start(self, task: Task) -> bool:

@@ -132,6 +132,10 @@ class Kernel:
         """Undo `watch`."""
         self._loop.remove_reader(descriptor)
 
+    def go_on(self, function: Callable[[], None], context: Context) -> None:
+        """Run a function on the kernel's loop, in which the caller is: it need not be woken."""
+        self._loop.call_soon(function, context=context)
+
     def open_socket(self) -> zmq.Socket[bytes]:
         """Make a ROUTER with the options of the kernel's own sockets."""
         context: zmq.Context[Any] = self._kernel.shell_stream.socket.context

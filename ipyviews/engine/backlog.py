@@ -168,6 +168,11 @@ class Backlog:
         return self.running is not None or self.cells > 0
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether calls wait behind the one that runs, or runs next."""
+        return len(self.waiting) > (self.running is None)
+
+    @property
     def may_be_overdue(self) -> bool:
         """Whether calls wait that others could do instead."""
         return len(self.waiting) > max(self.direct, self.running is None)

@@ -39,7 +39,7 @@ _POLLIN = int(zmq.POLLIN)
 BATCH = 64
 
 #: While answers or calls wait, the I/O thread looks after them so often [s].
-ATTENTION_S = 0.005
+ATTENTION_S = 0.01
 
 #: What arrives while the main thread is idle, or was just before, is left to that for so long [s].
 REST_S = 0.01
@@ -85,6 +85,8 @@ class Channel:
         self.replies = Replies(self.send, self._attend)
         # The I/O thread looks after answers and calls that wait.
         self._is_attentive = False
+        # The main thread takes what arrives, between calls, for it has several to run.
+        self._is_relieved = False
         # Of the socket, and of taking messages from it one after another.
         self._lock = threading.Lock()
         self._receiving = threading.Lock()
@@ -142,7 +144,7 @@ class Channel:
             message = [*request.idents, frames.DELIMITER, signature, *parts, *buffers]
             self._socket.send_multipart(message, _NOBLOCK)
             # The socket's descriptor is edge-triggered and a send can swallow the edge.
-            arrived = self._has_messages()
+            arrived = not self._is_relieved and self._has_messages()
         if arrived:
             self.poke()
 
@@ -194,7 +196,10 @@ class Channel:
             # It had the time: a loop of a GUI runs, or a long handler of some other message.
             is_deaf = noticed == self._noticed and (is_deaf or (found and rested))
             noticed = self._noticed
-            ready = self._always.poll(self._patience_ms())
+            patience_ms = self._patience_ms()
+            ready = (self._resting if self._is_relieved else self._always).poll(patience_ms)
+            # While messages are taken here again, a send must not swallow the sign of one.
+            self._is_relieved = False
             is_free = not (is_deaf or self._backlog.is_busy)
             rested = is_free and ready == [(self._descriptor, select.POLLIN)]
             if rested:
@@ -226,11 +231,14 @@ class Channel:
         self.on_look()
 
     def _patience_ms(self) -> float | None:
+        # Each message would take Python's lock from what the main thread computes.
+        self._is_relieved = self._backlog.is_ahead
         if self._interrupts.outstanding:
             return REPEAT_S * 1000
         # In this order: whatever comes from now on makes the main thread poke.
         self._is_attentive = False
-        self._is_attentive = bool(self.replies) or self._backlog.may_be_overdue
+        self._is_attentive = self._is_relieved or bool(self.replies)
+        self._is_attentive |= self._backlog.may_be_overdue
         return ATTENTION_S * 1000 if self._is_attentive else None
 
     def _has_messages(self) -> bool:

@@ -27,6 +27,11 @@ DELIMITER = b"<IDS|MSG>"
 SIGNED_BUFFER_LIMIT = 65_536
 
 
+#: Of several replies, buffers up to this size [bytes] go end to end in one frame: a frame costs
+#: more than a small result.
+SMALL_BUFFER = 1024
+
+
 class BadMessage(ValueError):
     """Frames that are not a message signed with our key."""
 
@@ -85,3 +90,50 @@ def verify(
     """Raise `BadMessage` unless `signature` fits. Pass `buffers` only on our own channels."""
     if not hmac.compare_digest(sign(key, parts, buffers), signature):
         raise BadMessage("the signature does not fit")
+
+
+def join(buffers: Sequence[Frame]) -> tuple[list[int], list[Frame]]:
+    """Put small buffers end to end.
+
+    Returns
+    -------
+    sizes : list of int
+        For each buffer how many bytes of the first frame it is, or -1: it is the next frame.
+    frames : list
+        The small ones, no more than are signed, then each of the others.
+    """
+    sizes: list[int] = []
+    small: list[Frame] = []
+    others: list[Frame] = []
+    room = SIGNED_BUFFER_LIMIT
+    for buffer in buffers:
+        size = buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
+        if size <= SMALL_BUFFER and size <= room:
+            sizes.append(size)
+            small.append(buffer)
+            room -= size
+        else:
+            sizes.append(-1)
+            others.append(buffer)
+    return sizes, [b"".join(small), *others]
+
+
+def part(sizes: Sequence[int], buffers: Sequence[Frame]) -> list[Frame]:
+    """Undo `join`.
+
+    Raises
+    ------
+    ValueError
+        If sizes and buffers do not fit each other.
+    """
+    small, *others = buffers
+    data, start, rest, parts = bytes(small), 0, iter(others), []
+    for size in sizes:
+        if size < 0:
+            parts.append(next(rest, b""))
+        else:
+            parts.append(data[start : start + size])
+            start += size
+    if start != len(data) or len(others) != sum(size < 0 for size in sizes):
+        raise ValueError("sizes and buffers do not fit each other")
+    return parts

@@ -9,6 +9,7 @@ have arrived, so none reaches the next one.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -34,6 +35,13 @@ ARRIVAL_S = 0.05
 
 #: Not one alone: a signal that comes just before a system call does not interrupt the call.
 UNSEEN_LIMIT = 50
+
+
+# Asked before each call: what `signal` adds, an enum for handlers that have no Python form, takes
+# longer than a small call.
+_getsignal: Callable[[int], Any] = getattr(
+    importlib.import_module("_signal"), "getsignal", signal.getsignal
+)
 
 
 class Interrupts:
@@ -134,7 +142,7 @@ class Interrupts:
 
     def install(self) -> None:
         """Take SIGINT while no cell has it."""
-        if signal.getsignal(signal.SIGINT) is not self._task_handler:
+        if _getsignal(signal.SIGINT) is not self._task_handler:
             signal.signal(signal.SIGINT, self._task_handler)
 
     def uninstall(self) -> None:

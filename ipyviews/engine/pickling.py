@@ -63,16 +63,18 @@ _CODE = (
 _FORMATS = frozenset("bBhHiIlLqQnNfdc?")
 
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
-_names_of: weakref.WeakKeyDictionary[types.CodeType, tuple[set[str], set[str]]] = (
-    weakref.WeakKeyDictionary()
-)
+#: So much code is remembered. [count]
+_MOST_CODE = 1000
+
+# By the id of the code, which is kept alive with it: hashing code takes longer than all else here.
+_names_of: dict[int, tuple[types.CodeType, set[str], set[str]]] = {}
 
 
 def global_names(code: types.CodeType) -> tuple[set[str], set[str]]:
     """Return the global names that code loads, nested code included, and all names it mentions."""
-    known = _names_of.get(code)
+    known = _names_of.get(id(code))
     if known is not None:
-        return known
+        return known[1:]
     loaded = {i.argval for i in dis.get_instructions(code) if i.opname in _LOADS}
     mentioned = set(code.co_names)
     for constant in code.co_consts:
@@ -80,7 +82,9 @@ def global_names(code: types.CodeType) -> tuple[set[str], set[str]]:
             inner_loaded, inner_mentioned = global_names(constant)
             loaded |= inner_loaded
             mentioned |= inner_mentioned
-    _names_of[code] = (loaded, mentioned)
+    if len(_names_of) >= _MOST_CODE:
+        _names_of.clear()
+    _names_of[id(code)] = (code, loaded, mentioned)
     return loaded, mentioned
 
 

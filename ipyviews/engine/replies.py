@@ -6,14 +6,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from . import frames
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .backlog import Call, Request
     from .outcomes import Outcome
 
-#: Longest time an answer waits for others [s].
-PATIENCE_S = 0.002
+#: Longest time from the start of a call until its answer, or else of the first with which it goes,
+#: leaves although others could go with it [s].
+PATIENCE_S = 0.005
 
 #: An answer with more than this [bytes] of result takes all with it.
 SMALL_BYTES = 65_536
@@ -39,16 +42,25 @@ class Replies:
         self._attend = attend
         self._lock = threading.Lock()
         self._waiting: list[tuple[Call, Outcome]] = []
-        # When the first of those was added.
+        # When the first of those calls began.
         self._since = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, call: Call, outcome: Outcome, *, at_once: bool) -> None:
+    def add(self, call: Call, outcome: Outcome, *, at_once: bool, ran_s: float = 0.0) -> None:
         """Send an answer soon, or now with all that wait; an urgent one by itself.
 
         The controller takes in many answers bit by bit, among those of others.
+
+        Parameters
+        ----------
+        call, outcome
+            Which, and how it ended.
+        at_once
+            Whether it may not wait.
+        ran_s
+            How long it ran [s]: behind a call that took its time, others take theirs.
         """
         now = time.monotonic()
         size = sum(memoryview(buffer).nbytes for buffer in outcome.buffers)
@@ -57,7 +69,7 @@ class Replies:
                 self._send_together([(call, outcome)])
                 return
             if not self._waiting:
-                self._since = now
+                self._since = now - ran_s
             self._waiting.append((call, outcome))
             if at_once or size > SMALL_BYTES or now - self._since > PATIENCE_S:
                 self._flush()
@@ -87,5 +99,6 @@ class Replies:
         replies = [
             [call.attempt, "apply_reply", it.content, {}, len(it.buffers)] for call, it in answers
         ]
-        buffers = [buffer for _, it in answers for buffer in it.buffers]
-        self._send(call.request, "bundle_reply", {"replies": replies}, buffers, {})
+        sizes, buffers = frames.join([buffer for _, it in answers for buffer in it.buffers])
+        content = {"replies": replies, "sizes": sizes}
+        self._send(call.request, "bundle_reply", content, buffers, {})

@@ -121,7 +121,7 @@ class Runner:
             # What is urgent need not wait until the other thread gets its turn.
             self._look()
             if time.monotonic() > deadline:
-                self._kernel.call_soon(self._turn, self._context.copy())
+                self._kernel.go_on(self._turn, self._context.copy())
                 return
 
     def _run(self, call: Call) -> None:
@@ -197,7 +197,7 @@ class Runner:
         # Those behind it are others' then.
         is_last = call.is_direct and not self._backlog.direct
         at_once = wrote or is_last or not self._backlog.waiting
-        self._replies.add(call, outcome, at_once=at_once)
+        self._replies.add(call, outcome, at_once=at_once, ran_s=ended - started)
 
 
 def perform(call: Call, scope: names.Scope) -> Outcome | Pending:

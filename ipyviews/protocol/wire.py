@@ -226,7 +226,8 @@ def bundle(parts: Iterable[Sequence[Any]]) -> tuple[dict[str, Any], list[Frame]]
         body = content if isinstance(content, dict) else unpack(content)
         replies.append([parent, msg_type, body, metadata, len(own)])
         buffers += own
-    return {"replies": replies}, buffers
+    sizes, together = codec.join(buffers)
+    return {"replies": replies, "sizes": sizes}, together
 
 
 def unbundle(message: Message) -> Sequence[Message]:
@@ -242,13 +243,15 @@ def unbundle(message: Message) -> Sequence[Message]:
     parts, first = [], 0
     headers: dict[str, dict[str, Any]] = {}
     try:
-        for parent, msg_type, content, metadata, count in message.read()["replies"]:
+        said = message.read()
+        buffers = codec.part(said["sizes"], message.buffers)
+        for parent, msg_type, content, metadata, count in said["replies"]:
             header = headers.get(msg_type)
             if header is None:
                 header = headers[msg_type] = {**message.header, "msg_type": msg_type}
             if type(metadata) is not dict or type(content) is not dict:
                 raise TypeError  # noqa: TRY301 - told with all else that is malformed
-            own = message.buffers[first : first + count]
+            own = buffers[first : first + count]
             first += count
             parts.append(Part(header, {"msg_id": parent}, metadata, b"", own, [], content))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -77,7 +77,6 @@ def test_direct_calls_join_whatever_their_engine(desk):
         {"label": "mine"},
         {"retries": 2},
         {"engines": (0,)},
-        {"after": {"tasks": ["c-9.0"]}},
     ],
     ids=str,
 )
@@ -86,6 +85,32 @@ def test_a_call_that_differs_in_more_than_arguments_does_not_join(desk, other):
     what = dict(other)
     desk.call(what.pop("function", abs), *what.pop("args", ()), **what)
     assert desk.work() == ["c-1", "c-2"]
+
+
+def test_calls_that_wait_for_different_tasks_go_together_and_tell_each_its_own(desk):
+    needs = [{"tasks": [name]} for name in ("c-8.0", "c-9.0")]
+    for after in (needs[0], None, needs[1]):
+        desk.call(after=after) if after else desk.call()
+    assert desk.work() == ["c-1"]
+    assert desk.messages[0][3]["after"] == [needs[0], None, needs[1]]
+    assert "follow" not in desk.messages[0][3]
+
+
+def test_calls_that_wait_for_the_same_tasks_tell_them_once(desk):
+    for _ in range(3):
+        desk.call(after={"tasks": ["c-9.0"]})
+    desk.work()
+    assert desk.messages[0][3]["after"] == {"tasks": ["c-9.0"]}
+
+
+def test_calls_that_wait_for_many_different_tasks_go_in_several_messages(desk):
+    for number in range(40):
+        tasks = [f"c-{number}.{place}" for place in range(2000)]
+        desk.call(after={"tasks": tasks})
+    desk.work()
+    sizes = [len(message[3]["after"]) for message in desk.messages]
+    assert sum(sizes) == 40
+    assert max(sizes) * 2000 * outbox.NAME_BYTES <= outbox.MOST_BYTES
 
 
 def test_nothing_joins_a_request_after_which_another_was_made(desk):

@@ -175,7 +175,8 @@ class Work:
 @pytest.fixture
 def slow(monkeypatch) -> None:
     """Every step takes a whole slice."""
-    monkeypatch.setattr("ipyviews.controller.turns.SLICE_S", -1.0)
+    for name in ("SLICE_S", "ALONE_S"):
+        monkeypatch.setattr(f"ipyviews.controller.turns.{name}", -1.0)
 
 
 async def test_short_work_is_done_at_once(slow):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ipyviews.engine import frames as codec
 from ipyviews.errors import ProtocolError, UsageError
 from ipyviews.protocol import wire
 from ipyviews.protocol.wire import Wire, pack, unpack
@@ -362,6 +363,24 @@ def test_a_bundle_comes_apart_into_the_messages_it_was_made_of():
     assert (second.read(), list(second.buffers)) == ({"status": "error"}, [])
 
 
+def test_small_buffers_of_a_bundle_go_in_one_frame_and_large_ones_as_they_are():
+    large = bytearray(codec.SMALL_BUFFER + 1)
+    own = [[b"a", b""], [large, memoryview(b"bc")], [], [b"x" * codec.SMALL_BUFFER]]
+    parts = [(f"t.{number}", "apply_reply", {}, {}, each) for number, each in enumerate(own)]
+    content, buffers = wire.bundle(parts)
+    assert len(buffers) == 2
+    assert buffers[1] is large
+    message = wire.Message({"msg_type": "bundle_reply"}, {}, {}, wire.pack(content), buffers)
+    assert [list(part.buffers) for part in wire.unbundle(message)] == own
+
+
+def test_what_goes_in_one_frame_is_signed():
+    sizes, buffers = codec.join([b"x" * codec.SMALL_BUFFER] * 100)
+    assert len(buffers[0]) <= codec.SIGNED_BUFFER_LIMIT
+    assert len(buffers) > 1
+    assert codec.part(sizes, buffers) == [b"x" * codec.SMALL_BUFFER] * 100
+
+
 def test_any_other_message_is_no_bundle():
     message = wire.Message({"msg_type": "apply_reply"}, {}, {}, b"{}")
     assert list(wire.unbundle(message)) == [message]
@@ -369,9 +388,18 @@ def test_any_other_message_is_no_bundle():
 
 @pytest.mark.parametrize(
     "content",
-    [{}, {"replies": 1}, {"replies": [["p", "t", {}, {}]]}, {"replies": [["p", "t", 1, {}, 0]]}],
+    [
+        {},
+        {"sizes": [], "replies": 1},
+        {"sizes": [], "replies": [["p", "t", {}, {}]]},
+        {"sizes": [], "replies": [["p", "t", 1, {}, 0]]},
+        {"sizes": [3], "replies": [["p", "t", {}, {}, 1]]},
+        {"sizes": [2, -1], "replies": [["p", "t", {}, {}, 2]]},
+        {"sizes": ["2"], "replies": [["p", "t", {}, {}, 1]]},
+        {"replies": [["p", "t", {}, {}, 0]]},
+    ],
 )
 def test_a_malformed_bundle_is_refused(content):
-    message = wire.Message({"msg_type": "bundle_reply"}, {}, {}, wire.pack(content))
+    message = wire.Message({"msg_type": "bundle_reply"}, {}, {}, wire.pack(content), [b"ab"])
     with pytest.raises(ProtocolError):
         wire.unbundle(message)
