@@ -11,14 +11,14 @@ from collections import deque
 
 import pytest
 
-from ipyviews.engine import lifecycle, segments, sender
+from ipyviews.engine import lifecycle, segments, sender, together
 from ipyviews.engine.received import Receiver
 from ipyviews.engine.segments import OFFSET, Reference, SegmentGone
 from ipyviews.engine.sender import Sender
 
 SIZE = 2 * segments.SHARE_FROM
 
-INTERRUPTED = {module.__file__ for module in (lifecycle, sender, threading)}
+INTERRUPTED = {module.__file__ for module in (lifecycle, sender, threading, together)}
 
 
 @pytest.fixture(autouse=True)
@@ -330,7 +330,7 @@ def test_without_memory_there_is_no_segment_and_one_complaint(
     def no_memory(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", no_memory)
+    monkeypatch.setattr(os, "pwrite", no_memory)
     assert [full.put(data(), users=1) for _ in range(3)] == [None] * 3
     assert complaints == ["No space left on device"]
     assert names(folder) == []
@@ -419,26 +419,17 @@ def test_closing_removes_all(own, folder):
     assert own.put(data(), users=1) is None
 
 
-def test_closing_while_one_is_filled_leaves_nothing(own, folder, monkeypatch):
-    create = segments.create
-
-    def create_late(name, capacity):
-        own.close()
-        create(name, capacity)
-
-    monkeypatch.setattr(segments, "create", create_late)
-    assert own.put(data(), users=1) is None
-    assert names(folder) == []
-
-
-def test_closing_before_one_is_written_leaves_nothing(own, folder, monkeypatch):
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_closing_while_one_is_written_leaves_nothing(own, folder, monkeypatch, when):
     write = segments.write
 
-    def write_late(*arguments):
-        own.close()
+    def write_and_close(*arguments):
+        if when == "before":
+            own.close()
         write(*arguments)
+        own.close()
 
-    monkeypatch.setattr(segments, "write", write_late)
+    monkeypatch.setattr(segments, "write", write_and_close)
     assert own.put(data(), users=1) is None
     assert names(folder) == []
 
@@ -472,7 +463,7 @@ def thread_name(thread):
 
 def test_a_sweep_takes_those_of_an_owner_or_of_a_cluster(folder):
     for name in ("ipv-c0ffee00-a-1", "ipv-c0ffee00-b-1", "ipv-decaf000-a-1"):
-        segments.create(name, 10)
+        segments.write(name, 1, b"data")
     segments.sweep("c0ffee00", "a")
     assert names(folder) == ["ipv-c0ffee00-b-1", "ipv-decaf000-a-1"]
     segments.sweep("c0ffee00")
