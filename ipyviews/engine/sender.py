@@ -181,6 +181,7 @@ class Sender:
                 one.segment, unlink = self._pool.take(one.size, room)
                 doomed += unlink
                 self._doom(unlink)
+            room += sum(gone.capacity for gone in unlink)
             if one.segment is None:
                 self._tell_full(FULL)
             elif one.segment.use == 1:
@@ -284,7 +285,9 @@ class Sender:
                 if not (self._doomed or cold) and end is not None:
                     self._change.wait(max(0.0, end - time.monotonic()))
             for mapping in cold:
-                segments.touch(mapping)
+                # Whoever gives a segment up may close its mapping meanwhile.
+                with contextlib.suppress(ValueError):
+                    segments.touch(mapping)
 
     def _map_idle(self) -> list[mmap.mmap]:
         new = [one for one in self._pool.idle() if one.number not in self._mapped]
