@@ -64,7 +64,7 @@ GROUPS = [
     Group("sleeper", (OURS,), (("sleeper", 500, 200),), {}),
     Group("growth", (OURS,), (("growth", 50_000, 5_000),), {}),
     Group("arrays", (OURS, RAY, PARALLEL), (("arrays", 100, 10),), {}),
-    Group("gigabyte", (OURS, RAY, PARALLEL), (("arrays", 1000, 0),), {}),
+    Group("gigabyte", (OURS, RAY, PARALLEL), (("pushes", 1000, 0),), {}),
 ]
 
 
@@ -111,7 +111,7 @@ ROWS = [
     rate("push 1 GB, again, at least Ray", "gigabyte.push.again", RAY, 1.0),
     rate("push 1 GB, again, at least 20 x ipyparallel", "gigabyte.push.again", PARALLEL, 20.0),
     Row("push 1 GB: host memory / array", "gigabyte.host", "", 1.2),
-    Row("push 1 GB: controller's growth [bytes]", "gigabyte.controller", "", 5e6),
+    Row("push 1 GB: controller's growth / array", "gigabyte.controller", "", 0.005),
     rate("scatter 400 MB, at least Ray", "arrays.scatter", RAY, 1.0),
     rate("gather 400 MB, at least Ray", "arrays.gather", RAY, 1.0),
     rate("pull 100 MB, at least Ray", "arrays.pull", RAY, 1.0),

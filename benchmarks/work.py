@@ -160,8 +160,12 @@ def pss(pids):
     return total
 
 
-def used():
-    """Return the memory that is in use on this host, shared memory included [bytes]."""
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    sizes = {name: int(size) * 1024 for name, size, *_ in lines}
-    return sizes["MemTotal:"] - sizes["MemAvailable:"]
+def held(pids, prefix):
+    """Sum what processes have for themselves and the files of shared memory so named [bytes]."""
+    total = 0
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        sizes = {name: int(size) * 1024 for name, size, *_ in map(str.split, lines[1:])}
+        total += sizes["Pss:"] - sizes["Pss_Shmem:"]
+    files = Path("/dev/shm").glob(f"{prefix}*")
+    return total + sum(file.stat().st_blocks * 512 for file in files)

@@ -45,32 +45,38 @@ class Views:
 
         return work.took(run) / (chains * length)
 
-    def arrays(self, client, megabytes):
+    def pushes(self, client, megabytes):
         view, array = client[:], work.arrays(megabytes)
 
         def push():
             view.push({"pushed": array}, block=True)
 
-        before, own = work.used(), self.controller(client)
+        # To import it takes longer than to push.
+        view.execute("import numpy", block=True)
+        before = self.memory(client)
         figures = {"push.first": work.took(push)}
-        view.execute(f"assert pushed.nbytes == {array.nbytes}", block=True)
-        figures["host"] = (work.used() - before) / array.nbytes
-        if own is not None:
-            figures["controller"] = self.controller(client) - own
-        figures["push.again"] = work.took(push)
+        view.execute(f"assert pushed.nbytes == {array.nbytes} and pushed[-1] > 0", block=True)
+        for name, size in self.memory(client).items():
+            figures[name] = (size - before[name]) / array.nbytes
+        return {**figures, "push.again": work.took(push)}
+
+    def arrays(self, client, megabytes):
+        figures, view = self.pushes(client, megabytes), client[:]
         big = work.arrays(4 * megabytes)
         figures["scatter"] = work.took(lambda: view.scatter("part", big, block=True))
         figures["gather"] = work.took(
             lambda: work.check(view.gather("part", block=True).nbytes, big.nbytes)
         )
-        client[0].execute(f"import numpy; made = numpy.ones({array.size})", block=True)
+        size = big.size // 4
+        client[0].execute(f"import numpy; made = numpy.ones({size})", block=True)
         figures["pull"] = work.took(
-            lambda: work.check(client[0].pull("made", block=True).nbytes, array.nbytes)
+            lambda: work.check(client[0].pull("made", block=True).size, size)
         )
         return figures
 
-    def controller(self, _client):
-        """Return the memory of the controller [bytes]; None where nobody asks."""
+    def memory(self, _client):
+        """Return memory by name [bytes]; of what nobody asks, nothing."""
+        return {}
 
 
 class Ours(Views):
@@ -86,8 +92,10 @@ class Ours(Views):
             client[:].apply_sync(os.getpid)
             yield client, time.perf_counter() - started
 
-    def controller(self, client):
-        return work.pss([client.cluster.controller.pid])
+    def memory(self, client):
+        prefix = f"ipv-{client.connection.address.segments}-"
+        host = work.held(work.family(), prefix)
+        return {"host": host, "controller": work.pss([client.cluster.controller.pid])}
 
     def sleeper(self, client, count):
         """Map with one item that sleeps long: the first result, and all but the sleeper's."""

@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
     from ipyviews.client.tasks import Task
     from ipyviews.engine.received import Told
+    from ipyviews.engine.sender import Use
     from ipyviews.protocol.payload import Payload
     from ipyviews.protocol.wire import Message
 
-    #: Name and number of the filling of a segment.
-    Use = tuple[str, int]
     Call = Callable[[Payload, Sequence[int | None], Mapping[str, Any]], list[Task]]
 
 #: Set to 0 it keeps a client, or the clusters started, from sharing memory.
@@ -101,11 +100,15 @@ class Sharing:
         """Replace large buffers by references, and note in `uses` which call uses what."""
         users = tasks if len(uses) == 1 else 1
         of_call = [call for call, (_, count) in enumerate(payload.index) for _ in range(count)]
-        for number, (call, buffer) in enumerate(zip(of_call, payload.buffers, strict=True)):
-            if memoryview(buffer).nbytes >= segments.SHARE_FROM:
-                reference = self._sender.put(buffer, users=users, uses=uses[call])
-                if reference is not None:
-                    payload.buffers[number] = reference.pack()
+        large = [
+            number
+            for number, buffer in enumerate(payload.buffers)
+            if memoryview(buffer).nbytes >= segments.SHARE_FROM
+        ]
+        buffers = [(payload.buffers[number], uses[of_call[number]]) for number in large]
+        for number, reference in zip(large, self._sender.put_all(buffers, users), strict=True):
+            if reference is not None:
+                payload.buffers[number] = reference.pack()
 
     def _is_shared_by(self, engines: Sequence[int | None], ours: Mapping[str, Any]) -> bool:
         known = self._engines

@@ -90,17 +90,13 @@ class Pool:
         unlink : list of Segment
             Pooled ones that have to make room.
         """
-        pooled = [one for one in self.segments.values() if one.state is State.POOLED]
-        fitting = [
-            one
-            for one in pooled
-            if not one.is_spoiled and size <= one.capacity and size >= one.capacity * LEAST_FILL
-        ]
+        fitting = [one for one in self.idle() if one.capacity * LEAST_FILL <= size <= one.capacity]
         if fitting:
             segment = min(fitting, key=lambda one: one.capacity)
             segment.state, segment.use = State.FILLING, segment.use + 1
             return segment, []
         gone: list[Segment] = []
+        pooled = [one for one in self.segments.values() if one.state is State.POOLED]
         for one in sorted(pooled, key=lambda one: one.since):
             if room >= size:
                 break
@@ -113,9 +109,14 @@ class Pool:
         segment = self.segments[self._made] = Segment(self._made, size)
         return segment, unlink
 
-    def give_up(self, segment: Segment) -> list[Segment]:
-        """Drop a segment that could not be filled."""
-        return self._unlink([segment])
+    def idle(self) -> list[Segment]:
+        """Return those that wait to be filled again."""
+        pooled = (one for one in self.segments.values() if one.state is State.POOLED)
+        return [one for one in pooled if not one.is_spoiled]
+
+    def give_up(self, segments: list[Segment]) -> list[Segment]:
+        """Drop segments that could not be filled."""
+        return self._unlink(segments)
 
     def sent(self, segment: Segment, users: int, holders: Iterable[str], now: float) -> None:
         """Note that it is filled and for whom."""

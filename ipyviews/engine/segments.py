@@ -42,8 +42,11 @@ _MARK = b"ipv-shm\0"
 
 _NAME = re.compile(r"ipv-[\w.-]{1,64}-[\w.]{1,64}-[0-9]{1,12}", re.ASCII)
 
-#: So much is written at a time, so that Ctrl-C is noticed. [bytes]
-_PIECE = 64 * 1024 * 1024
+#: So much is written at a time, so that Ctrl-C is noticed and other threads run. [bytes]
+_PIECE = 16 * 1024 * 1024
+
+#: Linux enters the pages around one that is read into the page table as well. [bytes]
+_AROUND = 64 * 1024
 
 #: Mappings that one process may hold as receiver [count]: each costs a descriptor before 3.13.
 MOST_MAPPINGS = 10_000 if sys.version_info >= (3, 13) else 200
@@ -115,7 +118,7 @@ def place() -> str:
         status = FOLDER.stat()
     except OSError:
         return ""
-    if not os.access(FOLDER, os.W_OK | os.X_OK) or not hasattr(os, "posix_fallocate"):
+    if not os.access(FOLDER, os.W_OK | os.X_OK):
         return ""
     told = f"{boot}|{status.st_dev}|{status.st_ino}|{os.geteuid()}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
@@ -155,37 +158,29 @@ def _limits(root: Path, path: str, name: str) -> Iterator[int]:
             yield int((folder / name).read_text("ascii"))
 
 
-def create(name: str, capacity: int) -> None:
-    """Make a segment with all its memory; to write into a hole may kill the writer.
+def write(name: str, use: int, data: Any, mapping: mmap.mmap | None = None) -> None:
+    """Make a segment, or fill one again that nobody maps; `mapping`, if any, is its owner's.
 
     Raises
     ------
     OSError
-        If there is not enough memory, or no such folder; then nothing is left.
+        If there is not enough memory, or no such folder.
     """
-    fd = os.open(FOLDER / name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(fd, 0, OFFSET + capacity)
-    except BaseException:
-        remove(name)
-        raise
-    finally:
-        os.close(fd)
-
-
-def write(name: str, use: int, data: Any, mapping: mmap.mmap | None = None) -> None:
-    """Fill a segment that nobody maps; `mapping`, if there is one, is its owner's."""
     view, start = memoryview(data).cast("B"), 0
-    fd = os.open(FOLDER / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    how = os.O_CREAT | os.O_EXCL if use == 1 else os.O_NOFOLLOW
+    fd = os.open(FOLDER / name, how | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(fd, _HEADER.pack(_MARK, use), 0)
         while start < view.nbytes:
             piece = view[start : start + _PIECE]
             if mapping is None:
+                # Without memory this is an error; writing to a page that is not there kills.
                 start += os.pwrite(fd, piece, OFFSET + start)
             else:
-                mapping[OFFSET + start : OFFSET + start + piece.nbytes] = piece
-                start += piece.nbytes
+                end = start + piece.nbytes
+                touch(mapping, OFFSET + start, OFFSET + end)
+                mapping[OFFSET + start : OFFSET + end] = piece
+                start = end
     finally:
         os.close(fd)
 
@@ -197,6 +192,12 @@ def map_shared(name: str) -> mmap.mmap:
         return mmap.mmap(fd, 0)
     finally:
         os.close(fd)
+
+
+def touch(mapping: mmap.mmap, start: int = 0, end: int = sys.maxsize) -> None:
+    """Enter the pages of a mapping into the page table: by reading many at once, unlike writing."""
+    for place in range(start, min(end, len(mapping)), _PIECE):
+        mapping[place : min(place + _PIECE, end) : _AROUND]
 
 
 def map_private(reference: Reference, cluster: str) -> mmap.mmap:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import segments
+from . import segments, together
 from .lifecycle import Pool
 
 if TYPE_CHECKING:
@@ -16,10 +19,33 @@ if TYPE_CHECKING:
 
     from .lifecycle import Segment
 
-#: From this size [bytes] on a segment stays mapped by its sender: then the next filling takes half
-#: the time. Each mapping costs a descriptor, so there are not more than so many. [count]
+    #: Name and number of the filling of a segment.
+    Use = tuple[str, int]
+
+#: From this size [bytes] on a segment that is free is mapped by its sender: then the next filling
+#: takes a third of the time. Each costs a descriptor, so there are not more than so many. [count]
 MAPPED_FROM = 8 * 1024 * 1024
 MOST_MAPPED = 32
+
+FULL = "it has reached its limit, half of /dev/shm or a quarter of the memory"
+
+
+@dataclass(slots=True, eq=False)
+class Filling:
+    """A buffer on its way into a segment."""
+
+    data: Any
+    uses: list[Use]
+    segment: Segment | None = None
+    #: What the thread that wrote it met.
+    error: Exception | None = None
+    #: Nobody waits for it any more; whoever comes later, its thread or the others, removes it.
+    is_given_up: bool = False
+
+    @property
+    def size(self) -> int:
+        """Its size [bytes]."""
+        return memoryview(self.data).nbytes
 
 
 class Sender:
@@ -54,47 +80,39 @@ class Sender:
         data: Any,
         users: int = 0,
         holders: Iterable[str] = (),
-        uses: list[tuple[str, int]] | None = None,
+        uses: list[Use] | None = None,
     ) -> segments.Reference | None:
-        """Copy data into a segment.
+        """Copy data into a segment; see `put_all`."""
+        [reference] = self.put_all([(data, [] if uses is None else uses)], users, holders)
+        return reference
+
+    def put_all(
+        self, buffers: Sequence[tuple[Any, list[Use]]], users: int = 0, holders: Iterable[str] = ()
+    ) -> list[segments.Reference | None]:
+        """Copy data into segments, several at a time.
 
         Parameters
         ----------
-        data
-            Contiguous memory. It may change afterwards.
+        buffers
+            Contiguous memory, which may change afterwards; and where what `ended` takes is added:
+            Ctrl-C may keep the caller from what is returned.
         users
-            Tasks whose end must be told with `ended`. [count]
+            Tasks of each whose end must be told with `ended`. [count]
         holders
-            Who maps it until they tell `released`.
-        uses
-            What `ended` takes is added here: Ctrl-C may keep the caller from what is returned.
+            Who maps them until they tell `released`.
 
         Returns
         -------
-        Reference or None
+        list of Reference or None
             What is sent instead; None when there is no room: send the data itself.
         """
-        if self._pid != os.getpid():
-            return None  # A forked child: its lock may be held for ever.
-        segment: Segment | None = None
-        unlink: list[Segment] = []
-        try:
-            with self._lock:
-                if self._is_closed:
-                    return None
-                segment, unlink = self._pool.take(memoryview(data).nbytes, segments.room())
-                self._doom(unlink)
-            if segment is not None:
-                return self._fill(segment, data, users, holders, [] if uses is None else uses)
-        except BaseException as error:
-            # Ctrl-C comes anywhere, but nobody has been told of the segment.
-            self._give_up(segment, unlink)
-            if segment is None or not isinstance(error, OSError):
-                raise
-            self._tell_full(f"{error.strerror}")
-            return None
-        self._tell_full("it has reached its limit, half of /dev/shm or a quarter of the memory")
-        return None
+        found: list[segments.Reference | None] = []
+        while len(found) < len(buffers):
+            if self._pid != os.getpid():
+                return [None] * len(buffers)  # A forked child: its lock may be held for ever.
+            some = buffers[len(found) : len(found) + together.threads()]
+            found += self._put_some([Filling(*one) for one in some], users, tuple(holders))
+        return found
 
     def ended(self, name: str, use: int, *, holder: str = "", spoiled: bool = False) -> None:
         """One of its tasks has ended; see `Pool.ended`."""
@@ -133,19 +151,70 @@ class Sender:
             self._janitor.join()
         self._unlink()
 
-    def _fill(
-        self,
-        segment: Segment,
-        data: Any,
-        users: int,
-        holders: Iterable[str],
-        uses: list[tuple[str, int]],
-    ) -> segments.Reference | None:
-        """Write a segment and note for whom; None when it was closed meanwhile."""
+    def _put_some(
+        self, fillings: list[Filling], users: int, holders: tuple[str, ...]
+    ) -> list[segments.Reference | None]:
+        doomed: list[Segment] = []
+        try:
+            self._take(fillings, doomed)
+            together.do_all(
+                [
+                    functools.partial(self._fill, one, one.segment)
+                    for one in fillings
+                    if one.segment is not None
+                ],
+                sum(one.size for one in fillings),
+            )
+            return [self._sent(one, users, holders) for one in fillings]
+        except BaseException:
+            # Ctrl-C comes anywhere, but nobody has been told of the segments.
+            self._give_up(fillings, doomed)
+            raise
+
+    def _take(self, fillings: list[Filling], doomed: list[Segment]) -> None:
+        """Find segments to fill, and note in `doomed` those that have to make room."""
+        room = segments.room()
+        for one in fillings:
+            with self._lock:
+                if self._is_closed:
+                    return
+                one.segment, unlink = self._pool.take(one.size, room)
+                doomed += unlink
+                self._doom(unlink)
+            room += sum(gone.capacity for gone in unlink)
+            if one.segment is None:
+                self._tell_full(FULL)
+            elif one.segment.use == 1:
+                room -= one.size
+
+    def _fill(self, one: Filling, segment: Segment) -> None:
+        """Write a segment; in any thread."""
         name = self._name(segment)
-        if segment.use == 1:
-            segments.create(name, segment.capacity)
-        segments.write(name, segment.use, data, self._mapping(segment))
+        try:
+            # The first time writing to the file is faster.
+            mapping = self._mapping(segment) if segment.use > 1 else None
+            segments.write(name, segment.use, one.data, mapping)
+        except Exception as error:  # noqa: BLE001 - for the thread that asked
+            # Its frames would keep the data.
+            one.error = error.with_traceback(None)
+        finally:
+            if one.is_given_up or one.error is not None:
+                segments.remove(name)
+
+    def _sent(
+        self, one: Filling, users: int, holders: tuple[str, ...]
+    ) -> segments.Reference | None:
+        """Note for whom a segment was written; None when it was not, or closed meanwhile."""
+        segment = one.segment
+        if segment is None:
+            return None
+        if one.error is not None:
+            self._give_up([one])
+            if not isinstance(one.error, OSError):
+                raise one.error
+            self._tell_full(f"{one.error.strerror}")
+            return None
+        name = self._name(segment)
         with self._lock:
             is_sent = not self._is_closed
             if is_sent:
@@ -153,13 +222,16 @@ class Sender:
         if not is_sent:
             segments.remove(name)
             return None
-        uses.append((name, segment.use))
-        return segments.Reference(name, segment.use, segments.OFFSET, memoryview(data).nbytes)
+        one.uses.append((name, segment.use))
+        return segments.Reference(name, segment.use, segments.OFFSET, one.size)
 
-    def _give_up(self, segment: Segment | None, unlink: list[Segment]) -> None:
-        """Remove a segment in whatever state, and those that should have made room for it."""
+    def _give_up(self, fillings: list[Filling], doomed: Sequence[Segment] = ()) -> None:
+        """Remove segments in whatever state, and those that should have made room for them."""
+        for one in fillings:
+            one.is_given_up = True
         with self._lock:
-            self._doom([*unlink, *(self._pool.give_up(segment) if segment else ())])
+            given_up = [one.segment for one in fillings if one.segment is not None]
+            self._doom([*doomed, *self._pool.give_up(given_up)])
         if self._is_closed:
             self._unlink()
 
@@ -167,27 +239,29 @@ class Sender:
         return f"{self._prefix}{segment.number}"
 
     def _mapping(self, segment: Segment) -> mmap.mmap | None:
-        # The first time writing to the file is faster, and lets other threads run.
-        if segment.use == 1 or segment.capacity < MAPPED_FROM:
-            return None
-        known = self._mapped.get(segment.number)
-        if known is None and len(self._mapped) < MOST_MAPPED:
-            known = self._mapped[segment.number] = segments.map_shared(self._name(segment))
-        return known
+        """Map a segment for writing, if that pays."""
+        with self._lock:
+            known = self._mapped.get(segment.number)
+            is_to_be = segment.capacity >= MAPPED_FROM and len(self._mapped) < MOST_MAPPED
+            if known is None and is_to_be:
+                with contextlib.suppress(OSError):
+                    known = segments.map_shared(self._name(segment))
+                    self._mapped[segment.number] = known
+            return known
 
     def _tell_full(self, why: str) -> None:
         if not (self._is_full or self._is_closed):
             self._is_full = True
             self._on_full(why)
 
-    # -- removing: in a thread, for it takes long ------------------------------------------------
+    # -- a thread that removes segments, and prepares those that wait ----------------------------
 
     def _doom(self, unlink: list[Segment]) -> None:
         self._doomed += unlink
         self._look_after()
 
     def _look_after(self) -> None:
-        """Have somebody there to remove segments; holds the lock."""
+        """Have somebody there for idle segments and those to be removed; holds the lock."""
         if self._is_closed or not (self._doomed or self._pool.next_end()):
             return
         if self._janitor is None:
@@ -207,8 +281,17 @@ class Sender:
                 if self._is_closed or (end is None and not self._doomed):
                     self._janitor = self._janitor if self._is_closed else None
                     return
-                if not self._doomed and end is not None:
+                cold = self._map_idle()
+                if not (self._doomed or cold) and end is not None:
                     self._change.wait(max(0.0, end - time.monotonic()))
+            for mapping in cold:
+                # Whoever gives a segment up may close its mapping meanwhile.
+                with contextlib.suppress(ValueError):
+                    segments.touch(mapping)
+
+    def _map_idle(self) -> list[mmap.mmap]:
+        new = [one for one in self._pool.idle() if one.number not in self._mapped]
+        return [mapping for one in new if (mapping := self._mapping(one)) is not None]
 
     def _unlink(self) -> None:
         with self._lock:

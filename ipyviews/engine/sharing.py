@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .channel import Channel
     from .outcomes import Outcome
     from .received import Told
+    from .sender import Use
 
 
 class Sharing:
@@ -119,11 +120,17 @@ class Sharing:
         is_here = bool(cluster) and place == segments.place() and call.client not in self._left
         if not is_here or outcome.content.get("status") != "ok":
             return
-        for number, buffer in enumerate(outcome.buffers[1:], 1):
-            if memoryview(buffer).nbytes >= segments.SHARE_FROM:
-                if self._sender is None:
-                    self._sender = Sender(cluster, self._channel.name)
-                reference = self._sender.put(buffer, holders=[call.client])
+        large = [
+            number
+            for number, buffer in enumerate(outcome.buffers[1:], 1)
+            if memoryview(buffer).nbytes >= segments.SHARE_FROM
+        ]
+        if large and self._sender is None:
+            self._sender = Sender(cluster, self._channel.name)
+        if large and self._sender is not None:
+            data: list[tuple[Any, list[Use]]] = [(outcome.buffers[n], []) for n in large]
+            found = self._sender.put_all(data, holders=[call.client])
+            for number, reference in zip(large, found, strict=True):
                 if reference is not None:
                     outcome.buffers[number] = reference.pack()
 

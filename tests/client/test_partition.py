@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipyviews.client import partition
+from ipyviews.engine.together import TOGETHER_FROM
 from ipyviews.errors import UsageError
 
 dists = st.sampled_from(["b", "r"])
@@ -31,6 +32,38 @@ def test_arrays_come_back_with_type_and_shape(count, parts, dist):
     back = partition.join(partition.split(values, parts, dist), dist)
     assert back.dtype == np.int16
     assert np.array_equal(back, values)
+
+
+@pytest.mark.parametrize("dist", ["b", "r"])
+def test_large_arrays_come_back(dist):
+    values = np.arange(3 * TOGETHER_FROM // 8 + 7)
+    assert np.array_equal(partition.join(partition.split(values, 4, dist), dist), values)
+
+
+@pytest.mark.parametrize("dist", ["b", "r"])
+def test_arrays_of_several_types_join_to_one_of_a_type_for_all(dist):
+    joined = partition.join([np.array([1, 3], "i4"), np.array([2.5, 4.0], "f8")], dist)
+    assert joined.dtype == np.float64
+    assert joined.tolist() == ([1.0, 3.0, 2.5, 4.0] if dist == "b" else [1.0, 2.5, 3.0, 4.0])
+
+
+def test_arrays_in_the_order_of_fortran_keep_it():
+    piece = np.asfortranarray(np.arange(6).reshape(2, 3))
+    joined = partition.join([piece, piece])
+    assert joined.flags.f_contiguous
+    assert np.array_equal(joined, np.concatenate([piece, piece]))
+
+
+@pytest.mark.parametrize("dist", ["b", "r"])
+@pytest.mark.parametrize("shapes", [[(2, 3), (2, 4)], [(), ()]], ids=str)
+def test_arrays_that_do_not_fit_are_refused(shapes, dist):
+    with pytest.raises(ValueError):
+        partition.join([np.ones(shape) for shape in shapes], dist)
+
+
+def test_dealt_arrays_of_other_lengths_are_refused():
+    with pytest.raises(ValueError):
+        partition.join([np.ones(1), np.ones(5)], "r")
 
 
 @given(values=st.text() | st.binary(), parts=st.integers(1, 6), dist=dists)

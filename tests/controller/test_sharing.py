@@ -23,7 +23,6 @@ def leave(folder):
 
     def leave(world, owner, data=b"data"):
         name = segments.prefix(world.driver.config.folder.name, owner) + "1"
-        segments.create(name, len(data))
         segments.write(name, 1, data)
         return segments.Reference(name, 1, segments.OFFSET, len(data))
 

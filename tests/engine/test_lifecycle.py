@@ -149,7 +149,7 @@ def test_closing_leaves_what_is_to_be_kept(pool):
 
 def test_what_could_not_be_filled_is_given_up(pool):
     segment, _ = pool.take(100, PLENTY)
-    assert pool.give_up(segment) == [segment]
+    assert pool.give_up([segment]) == [segment]
     assert not pool.segments
 
 

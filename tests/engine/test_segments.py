@@ -1,57 +1,18 @@
-"""Segments as files: made, filled, mapped, checked, used again, removed."""
+"""Segments as files: made, filled, mapped, checked, used again, swept."""
 
 from __future__ import annotations
 
 import errno
 import gc
 import os
-import sys
-import threading
-from collections import deque
 
 import pytest
 
-from ipyviews.engine import lifecycle, segments, sender
-from ipyviews.engine.received import Receiver
+from ipyviews.engine import segments, sender
 from ipyviews.engine.segments import OFFSET, Reference, SegmentGone
-from ipyviews.engine.sender import Sender
+from tests.engine.filled import SIZE, data, names
 
-SIZE = 2 * segments.SHARE_FROM
-
-INTERRUPTED = {module.__file__ for module in (lifecycle, sender, threading)}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Segments as files of another folder: what is there is ours."""
-    monkeypatch.setattr(segments, "FOLDER", tmp_path)
-    monkeypatch.setattr(segments, "room", lambda: 1 << 30)
-    return tmp_path
-
-
-@pytest.fixture
-def own():
-    one = Sender("c0ffee00", "me")
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def news():
-    return deque()
-
-
-@pytest.fixture
-def receiver(news):
-    return Receiver(lambda: news.append(threading.current_thread().name))
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def data(byte=b"x", size=SIZE):
-    return byte * size
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def reference(**changes):
@@ -147,6 +108,17 @@ def test_a_segment_is_filled_again_once_nobody_needs_it(own, receiver, folder, s
         assert (bytes(memory), mapping.told[1]) == (data(byte, size), use)
         own.ended(*mapping.told)
     assert names(folder) == ["ipv-c0ffee00-me-1"]
+
+
+def test_a_large_segment_that_is_idle_is_prepared_for_the_next_time(own, monkeypatch, wait_until):
+    touch, prepared = segments.touch, []
+    monkeypatch.setattr(segments, "touch", lambda *more: prepared.append(touch(*more)))
+    for size in (SIZE, sender.MAPPED_FROM):
+        told = own.put(data(size=size), users=1)
+        own.ended(told.name, told.use)
+    wait_until(lambda: prepared, 5)
+    own.ended(told.name, told.use)
+    assert len(prepared) == 1
 
 
 def test_a_segment_that_is_held_is_left_alone(own, receiver, folder):
@@ -309,170 +281,12 @@ def test_a_forked_child_removes_nothing(own, folder, monkeypatch):
     assert len(names(folder)) == 1
 
 
-# -- no room -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def complaints():
-    return []
-
-
-@pytest.fixture
-def full(complaints):
-    one = Sender("c0ffee00", "me", complaints.append)
-    yield one
-    one.close()
-
-
-def test_without_memory_there_is_no_segment_and_one_complaint(
-    full, complaints, folder, monkeypatch
-):
-    def no_memory(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", no_memory)
-    assert [full.put(data(), users=1) for _ in range(3)] == [None] * 3
-    assert complaints == ["No space left on device"]
-    assert names(folder) == []
-
-
-def test_beyond_the_limit_there_is_no_segment_and_one_complaint(full, complaints, monkeypatch):
-    monkeypatch.setattr(segments, "room", lambda: SIZE - 1)
-    assert [full.put(data(), users=1) for _ in range(3)] == [None] * 3
-    assert len(complaints) == 1
-    assert "limit" in complaints[0]
-
-
-def test_an_interrupt_while_it_is_filled_leaves_nothing(full, folder, monkeypatch, wait_until):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "pwrite", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        full.put(data(), users=1)
-    wait_until(lambda: not names(folder), 5)
-
-
-def is_interrupted(action, step):
-    """Run it with Ctrl-C where Python looks for signals the so-many-th time, if it gets there."""
-
-    def look(frame, event, _):
-        nonlocal step
-        if event in ("call", "c_return") and frame.f_code.co_filename in INTERRUPTED:
-            step -= 1
-            if step == 0:
-                raise KeyboardInterrupt
-
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
-        action()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(before)
-    return False
-
-
-def test_an_interrupt_anywhere_leaves_neither_a_lock_nor_a_segment(
-    own, folder, monkeypatch, wait_until
-):
-    monkeypatch.setattr("ipyviews.engine.lifecycle.SPOILED_S", 0.0)
-    for step in range(1, 1000):
-        uses = []
-        interrupted = is_interrupted(lambda known=uses: own.put(b"data", 1, uses=known), step)
-        other = threading.Thread(target=own.lost, args=["e0.1"], daemon=True)
-        other.start()
-        other.join(5)
-        assert not other.is_alive()
-        for name, use in uses:
-            own.ended(name, use, spoiled=True)
-        if not interrupted:
-            break
-    assert 10 < step < 999
-    wait_until(lambda: not names(folder), 5)
-
-
-def test_idle_segments_make_room(own, folder, monkeypatch, wait_until):
-    told = own.put(data(), users=1)
-    own.ended(told.name, told.use)
-    monkeypatch.setattr(segments, "room", lambda: SIZE * 3)
-    assert own.put(data(size=SIZE * 4), users=1)
-    wait_until(lambda: names(folder) == ["ipv-c0ffee00-me-2"], 5)
-
-
-def test_the_limit_is_half_of_the_memory_less_what_is_used(monkeypatch):
-    monkeypatch.undo()
-    status = os.statvfs(segments.FOLDER)
-    assert segments.room() <= status.f_blocks * status.f_frsize // 2
-
-
-# -- removing ----------------------------------------------------------------------------------
-
-
-def test_closing_removes_all(own, folder):
-    for _ in range(3):
-        own.put(data(), users=1)
-    own.close()
-    own.close()
-    assert names(folder) == []
-    assert own.put(data(), users=1) is None
-
-
-def test_closing_while_one_is_filled_leaves_nothing(own, folder, monkeypatch):
-    create = segments.create
-
-    def create_late(name, capacity):
-        own.close()
-        create(name, capacity)
-
-    monkeypatch.setattr(segments, "create", create_late)
-    assert own.put(data(), users=1) is None
-    assert names(folder) == []
-
-
-def test_closing_before_one_is_written_leaves_nothing(own, folder, monkeypatch):
-    write = segments.write
-
-    def write_late(*arguments):
-        own.close()
-        write(*arguments)
-
-    monkeypatch.setattr(segments, "write", write_late)
-    assert own.put(data(), users=1) is None
-    assert names(folder) == []
-
-
-def test_closing_may_leave_what_tasks_need(own, folder):
-    own.put(data(), users=1)
-    told = own.put(data(), users=1)
-    own.ended(told.name, told.use)
-    own.close(lambda segment: segment.users > 0)
-    assert names(folder) == ["ipv-c0ffee00-me-1"]
-
-
-def test_idle_segments_are_removed_in_time(own, folder, monkeypatch, wait_until):
-    monkeypatch.setattr("ipyviews.engine.lifecycle.IDLE_S", 0.05)
-    told = own.put(data(), users=1)
-    own.ended(told.name, told.use)
-    wait_until(lambda: not names(folder), 5)
-
-
-def test_who_looks_after_idle_segments_leaves_when_there_are_none(own, monkeypatch, wait_until):
-    monkeypatch.setattr("ipyviews.engine.lifecycle.IDLE_S", 0.05)
-    for _ in range(2):
-        told = own.put(data(), users=1)
-        own.ended(told.name, told.use)
-        wait_until(lambda: "ipyviews-segments" not in map(thread_name, threading.enumerate()), 5)
-
-
-def thread_name(thread):
-    return thread.name
+# -- sweeping ----------------------------------------------------------------------------------
 
 
 def test_a_sweep_takes_those_of_an_owner_or_of_a_cluster(folder):
     for name in ("ipv-c0ffee00-a-1", "ipv-c0ffee00-b-1", "ipv-decaf000-a-1"):
-        segments.create(name, 10)
+        segments.write(name, 1, b"data")
     segments.sweep("c0ffee00", "a")
     assert names(folder) == ["ipv-c0ffee00-b-1", "ipv-decaf000-a-1"]
     segments.sweep("c0ffee00")
