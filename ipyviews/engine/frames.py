@@ -67,10 +67,8 @@ def split(frames: Sequence[Any]) -> tuple[list[bytes], bytes, list[Any], list[An
     BadMessage
         If the delimiter is missing or fewer than five frames follow it.
     """
-    for position, frame in enumerate(frames[:16]):
-        if frame == DELIMITER:
-            break
-    else:
+    position = next((i for i, frame in enumerate(frames[:16]) if frame == DELIMITER), None)
+    if position is None:
         raise BadMessage("no delimiter")
     if len(frames) < position + 6:
         raise BadMessage("too few frames")
