@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ UNWATCHED = ("CI", "IPP_NONINTERACTIVE", "IPYVIEWS_PROGRESS")
 @pytest.fixture(scope="session", autouse=True)
 def watched() -> Iterator[None]:
     """Let programs behave as in front of a person, wherever the tests run."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Shells start what runs in the background like that; no wait here could be interrupted.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for variable in UNWATCHED:
             patch.delenv(variable, raising=False)

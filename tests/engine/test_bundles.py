@@ -126,7 +126,7 @@ def test_an_urgent_call_runs_right_after_the_one_that_runs(box):
 
 def test_an_interrupt_stops_the_call_it_names_and_no_other(box):
     attempts = box.send_bundle(SPACE["nap"], 0.01, 30, 0.01)
-    box.answer(attempts[0])
+    box.wait(lambda: box.has_begun(attempts[1]))
     box.reply(box.interrupt(attempts[1]))
     assert box.answer(attempts[1]).error[0] == "KeyboardInterrupt"
     assert box.answer(attempts[2]).value == 0.01
