@@ -288,7 +288,8 @@ class Wire:
     def _header(self, msg_type: str, msg_id: str, to: str, subshell: str | None) -> bytes:
         """Make a packed header; with `own`, numbered and addressed."""
         date = datetime.now(UTC).isoformat()[:-6]
-        header = f'{{"msg_id":{quote(msg_id)},"msg_type":{quote(msg_type)},{self._common},"date":"{date}Z"'
+        header = f'{{"msg_id":{quote(msg_id)},"msg_type":{quote(msg_type)},'
+        header += f'{self._common},"date":"{date}Z"'
         if self.own:
             self._seq += 1
             header += f',"seq":{self._seq},"to":{quote(to)}'

@@ -263,11 +263,13 @@ class KernelBox:
         python = {"python": names.implementation()} if packed.by_value else {}
         self._count += 1
         attempts = [f"b-{self._count}.{i}/0.1/1" for i in range(len(values))]
+        first = len(self._calls)
+        self._calls.update(zip(attempts, range(first, first + len(values)), strict=True))
         self.request(
             "apply",
             "apply_request",
             {"index": packed.index, "attempts": attempts},
-            ours={**python, **ours},
+            ours={"first": first, **python, **ours},
             buffers=[packed.function, packed.arguments, *packed.buffers],
             msg_id=attempts[0],
         )
