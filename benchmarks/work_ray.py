@@ -109,7 +109,7 @@ class Ray:
             found = ray.get([actor.take.remote(reference) for actor in actors])
             work.check(found, [array.nbytes] * len(actors))
 
-        return {"push.first": work.took(push), "push.again": work.took(push)}
+        return {f"push.{which}": work.took(push) for which in ("first", "again", "third")}
 
     def arrays(self, actors, megabytes):
         import numpy as np
