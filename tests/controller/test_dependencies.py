@@ -25,6 +25,21 @@ async def test_a_call_waits_for_another_and_follows_it(start):
     assert (reply.buffers, reply.ours["engine"]) == ([b"y"], 1)
 
 
+async def test_calls_of_one_request_wait_each_for_its_own(start):
+    world = await start(2)
+    client = await world.client()
+    first = client.apply("stall", b"", targets=[1]) + ".0"
+    await eventually(lambda: world.kernels[1].running)
+    after = [{"tasks": [first]}, None]
+    request = client.apply("echo", b"x", b"y", any=None, after=after, follow=after)
+    assert (await client.reply(f"{request}.1")).buffers == [b"y"]
+    await world.settle()
+    assert not client.replies_to(f"{request}.0")
+    world.kernels[1].finish()
+    reply = await client.reply(f"{request}.0")
+    assert (reply.buffers, reply.ours["engine"]) == ([b"x"], 1)
+
+
 async def test_what_can_never_run_is_told_by_a_verdict_and_a_sentence(start):
     world = await start(1)
     client = await world.client()
@@ -76,6 +91,7 @@ async def test_on_a_direct_call_what_the_engine_says_is_the_answer(start):
         ({"any": None, "after": ["a"]}, "`after` must have a list of task ids in `tasks`"),
         ({"any": None, "follow": {}}, "`follow` must have a list of task ids in `tasks`"),
         ({"any": None, "follow": {"tasks": [1]}}, "`follow` must have a list of task ids"),
+        ({"any": None, "after": [None, None]}, "one for all calls, or a list with one for each"),
         ({"any": None, "after": {"tasks": [], "all": 1}}, "`after` must be true or false"),
         ({"any": None, "after": {"tasks": [], "success": False}}, "success or the failure"),
         ({"targets": [0], "after": {"tasks": []}}, "are for load-balanced requests"),

@@ -105,6 +105,20 @@ def test_an_urgent_call_goes_before_what_is_not_direct():
     assert taken(work) == ["1", "b", "a"]
 
 
+def test_it_is_ahead_while_calls_wait_behind_the_one_that_runs_or_runs_next():
+    work = Backlog()
+    assert not work.is_ahead
+    work.add(calls("a"))
+    assert not work.is_ahead
+    work.add(calls("b"))
+    assert work.is_ahead
+    work.take()
+    assert work.is_ahead
+    work.running = None
+    work.take()
+    assert not work.is_ahead
+
+
 def test_direct_calls_are_given_back_only_when_asked_for(monkeypatch):
     work = Backlog()
     work.add(calls("run"))

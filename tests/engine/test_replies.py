@@ -30,9 +30,11 @@ class Box:
         bundled = [one[0] for one in content.get("replies", ())]
         self.messages.append(bundled if msg_type == "bundle_reply" else [parent["msg_id"]])
 
-    def add(self, attempt: str, *, at_once: bool = False, **ours: Any) -> None:
-        request = Request([b"c"], {"msg_id": attempt, "session": "s"}, ours, {}, [])
-        self.replies.add(Call(attempt, request, b"", []), Outcome({}, [b"x"]), at_once=at_once)
+    def add(self, attempt: str, *, at_once: bool = False, ran_s: float = 0.0, **ours: Any) -> None:
+        call = Call(
+            attempt, Request([b"c"], {"msg_id": attempt, "session": "s"}, ours, {}, []), b"", []
+        )
+        self.replies.add(call, Outcome({}, [b"x"]), at_once=at_once, ran_s=ran_s)
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,12 @@ def test_answers_wait_for_one_that_goes_at_once():
     assert box.messages == []
     box.add("b", at_once=True)
     assert box.messages == [["a", "b"]]
+
+
+def test_the_answer_of_a_call_that_took_its_time_goes_at_once():
+    box = Box()
+    box.add("a", ran_s=2.0 * replies.PATIENCE_S)
+    assert box.messages == [["a"]]
 
 
 def test_an_urgent_answer_waits_for_no_other_and_goes_alone():
