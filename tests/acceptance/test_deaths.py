@@ -57,17 +57,6 @@ def test_a_balanced_map_survives_a_killed_engine(start, members):
     assert result.get(60) == [x**2 for x in range(400)]
 
 
-def test_all_engines_killed_is_an_error_not_a_hang(start, members):
-    rc = start(2)
-    result = rc.load_balanced_view().map_async(lambda _: __import__("time").sleep(1), range(20))
-    for engine in members(rc).engines:
-        engine.kill()
-    with pytest.raises((ipyviews.CompositeError, ipyviews.NoEnginesRegistered)):
-        result.get(10)
-    with pytest.raises(ipyviews.NoEnginesRegistered):
-        rc.load_balanced_view().apply_sync(lambda: 1)
-
-
 @pytest.mark.row("1.6-engine-death-balanced")
 def test_a_task_that_kills_its_engine_is_not_given_to_the_others(start, wait_until):
     rc = start(3)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import signal
 import threading
 import time
@@ -114,29 +112,3 @@ def test_cancelling_stops_queued_and_running_calls(rc, fresh, wait_until):
     for result in results:
         with pytest.raises((ipyviews.TaskAborted, ipyviews.CompositeError)):
             result.get(5)
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(300)
-def test_two_hundred_interrupts_at_random_hit_only_their_task(rc, fresh):
-    chance = random.Random(4711)
-
-    def spin(seconds):
-        import time
-
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            pass
-        return "ran"
-
-    for number in range(200):
-        engine = rc[chance.randrange(4)]
-        target = engine.apply_async(spin, chance.uniform(0, 0.05))
-        after = engine.apply_async(lambda x: x, number)
-        threading.Event().wait(chance.uniform(0, 0.05))
-        target.cancel()
-        assert after.get(10) == number
-        with contextlib.suppress(ipyviews.TaskAborted):
-            assert target.get(10) == "ran"
-    assert rc.ids == [0, 1, 2, 3]
-    assert fresh.pull("kept", block=True) == ["as it was"] * 4

@@ -1,0 +1,56 @@
+"""R1: one of four engines is killed from outside at a random moment of 1,000 tasks."""
+
+from __future__ import annotations
+
+import pytest
+
+import ipyviews
+from tests.chaos.kills import kill_when, outcomes, processes, revive, square
+from tests.chaos.scale import HANGS_S, scale
+
+pytestmark = pytest.mark.kernels
+
+TASKS = 1000
+EXACT = [x**2 for x in range(TASKS)]
+
+
+def test_each_of_a_thousand_tasks_has_its_exact_result(start, chance):
+    rc = start(4)
+    for _ in range(scale(3, 100)):
+        victim = chance.randrange(4)
+        result = rc.load_balanced_view().map_async(square, range(TASKS))
+        kill_when(result, chance.randrange(TASKS), [processes(rc)[victim]])
+        assert outcomes(result) == EXACT
+        revive(rc, [victim])
+    assert rc.ids == [0, 1, 2, 3]
+
+
+def test_what_may_not_run_again_fails_with_the_engine_and_the_others_are_exact(start, chance):
+    rc = start(4)
+    for _ in range(scale(2, 100)):
+        victim = chance.randrange(4)
+        calls = [rc[x % 4].apply_async(square, x) for x in range(TASKS)]
+        result = ipyviews.AsyncResult.join(*calls)
+        kill_when(result, chance.randrange(TASKS), [processes(rc)[victim]])
+        assert result.wait(HANGS_S)
+        for call, exact in zip(calls, EXACT, strict=True):
+            found = call.exception() or call.result()
+            failed = isinstance(found, ipyviews.EngineError)
+            assert failed or found == exact
+            assert not failed or f"engine {victim}" in str(found)
+        revive(rc, [victim])
+
+
+def test_a_result_is_never_told_twice(start, chance, tmp_path):
+    """What an attempt did before its engine died may be done twice; what is told, once."""
+    rc = start(4)
+    for _ in range(scale(1, 20)):
+        told = []
+        result = rc.load_balanced_view().map_async(square, range(TASKS))
+        for number, part in enumerate(result.split()):
+            part.add_done_callback(lambda _, number=number: told.append(number))
+        victim = chance.randrange(4)
+        kill_when(result, chance.randrange(TASKS), [processes(rc)[victim]])
+        outcomes(result)
+        assert sorted(told) == list(range(TASKS))
+        revive(rc, [victim])

@@ -1,0 +1,51 @@
+"""R16: clusters start and stop, again and again, and nothing is left of any of them."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from pathlib import Path
+
+import psutil
+import pytest
+
+import ipyviews
+from tests import leaks
+from tests.chaos.scale import scale
+
+pytestmark = pytest.mark.kernels
+
+CYCLES = scale(5, 1000)
+
+#: Where the cluster can use the network, it does so encrypted.
+TRANSPORTS = ["ipc", "tcp"] if "transport" in inspect.signature(ipyviews.Cluster).parameters else []
+
+
+def sockets():
+    """Count the open unix and network sockets of this process."""
+    return len(psutil.Process().net_connections("all"))
+
+
+def cycle(options):
+    with ipyviews.Cluster(n=2, **options) as rc:
+        large = memoryview(bytearray(2**21))
+        rc[:].push({"large": large}, block=True)
+        assert rc.load_balanced_view().map_sync(abs, range(20)) == list(range(20))
+        return rc.cluster.cluster_file.parent
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS or [None])
+def test_no_process_file_segment_nor_socket_is_left(run_root, transport):
+    options = {} if transport is None else {"transport": transport}
+    cycle(options)
+    gc.collect()
+    before, open_before = leaks.snapshot(run_root, detached=True), sockets()
+    files = set(Path(run_root).rglob("*"))
+    for _ in range(CYCLES):
+        folder = cycle(options)
+        assert not folder.exists()
+        found = leaks.find_leaks(before, run_root, patience_s=10)
+        assert not found, found.describe()
+    gc.collect()
+    assert sockets() <= open_before
+    assert set(Path(run_root).rglob("*")) <= files
