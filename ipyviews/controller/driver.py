@@ -26,6 +26,7 @@ from ipyviews.controller.performer import Performer
 from ipyviews.controller.records import Records
 from ipyviews.controller.requests import Requests, Store
 from ipyviews.controller.sharing import Sharing
+from ipyviews.controller.silence import Silence
 from ipyviews.core.state import ControllerState
 from ipyviews.store.sqlite import HistoryFile
 from ipyviews.version import __version__
@@ -113,6 +114,14 @@ class Driver:
             counters,
             answered=performer.answered,
             returned=performer.returned,
+        )
+        self.silence = Silence(
+            self._loop,
+            self.gate,
+            self.links,
+            counters,
+            missing=performer.missing,
+            interrupt=performer.interrupt,
         )
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
         self.clients.on_left = self.fleet.tell_left
@@ -213,6 +222,7 @@ class Driver:
     def _probe(self) -> None:
         self.clients.probe()
         self.sharing.look()
+        self.silence.look()
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _engines_changed(self) -> None:

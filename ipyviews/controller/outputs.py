@@ -48,6 +48,10 @@ class Flight:
     client: ClientId
     link: Link
     idle: bool = False
+    #: Whether its kernel said that it began.
+    busy: bool = False
+    #: The answer to its interrupt, if it was asked to stop.
+    stopping: asyncio.Future[Message] | None = None
     #: Which of the calls sent to its engine's life it is, from 0; negative before, and for a cell.
     number: int = -1
     #: The engine's reply; from then on it waits for the idle at most.
@@ -121,6 +125,23 @@ class Gate:
         """Whether the attempt was sent and has not replied."""
         flight = self._flights.get(attempt.msg_id)
         return flight is not None and flight.reply is None
+
+    def unanswered(self) -> list[Flight]:
+        """Return the attempts that have not replied, in the order of their dispatch."""
+        return [flight for flight in self._flights.values() if flight.reply is None]
+
+    def is_silent(self, flight: Flight) -> bool:
+        """Whether it has not replied; replies that came are taken in first."""
+        self._turns.finish(flight.link)
+        return self._flights.get(flight.name) is flight and flight.reply is None
+
+    def give_up(self, flight: Flight) -> None:
+        """Expect nothing more of an attempt."""
+        self._close(flight)
+
+    def stops(self, attempt: Attempt, answer: asyncio.Future[Message]) -> None:
+        """Note that an attempt was asked to stop."""
+        self._flights[attempt.msg_id].stopping = answer
 
     def running(self, client: ClientId) -> list[Flight]:
         """Return the attempts of a client that have not replied."""
@@ -235,7 +256,9 @@ class Gate:
             self._close(flight)
 
     def _status_changed(self, flight: Flight, message: Message) -> None:
-        if _read(message).get("execution_state") != "idle":
+        state = _read(message).get("execution_state")
+        flight.busy |= state == "busy"
+        if state != "idle":
             return
         flight.idle = True
         if flight.reply is not None:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from ipyviews.controller.turns import Turns
 from ipyviews.core.effects import Dispatch, Interrupt, Recall, Reply, Verdict, WakeAt
-from ipyviews.core.events import Kind, RepliesTaken, TaskReplied, TasksReturned, Woke
+from ipyviews.core.events import (
+    AttemptsMissing,
+    Kind,
+    RepliesTaken,
+    TaskReplied,
+    TasksReturned,
+    Woke,
+)
 from ipyviews.protocol.wire import pack
 
 if TYPE_CHECKING:
@@ -145,6 +152,10 @@ class Performer:
         """Tell the core that an engine gave back what it had not started."""
         self.feed(TasksReturned(self._loop.time(), attempts))
 
+    def missing(self, attempts: tuple[Attempt, ...], untouched: frozenset[Attempt]) -> None:
+        """Tell the core that engines hold attempts no more and have not answered them."""
+        self.feed(AttemptsMissing(self._loop.time(), attempts, untouched))
+
     def unknown(self, tasks: Iterable[TaskId]) -> list[TaskId]:
         """Return those that have ended, or whose request has not been taken in so far."""
         return [task for task in tasks if task not in self._store]
@@ -249,7 +260,8 @@ class Performer:
         self._send_dispatches(link)
         if link.can_apply:
             content = {"attempt": attempt.msg_id, "kind": kind}
-            self.links.request(link, "apply", "interrupt_request", content)
+            _, answer = self.links.request(link, "apply", "interrupt_request", content)
+            self.gate.stops(attempt, answer)
         elif link.kernel.interrupt_mode == "message":
             self.links.request(link, "control", "interrupt_request", {})
             self._nudge(link)

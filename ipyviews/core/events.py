@@ -135,6 +135,16 @@ class TasksReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptsMissing:
+    """Engines that live hold none of these attempts, and no reply of them is on its way."""
+
+    now: float
+    attempts: tuple[Attempt, ...]
+    #: Those of them that never came there, and never will.
+    untouched: frozenset[Attempt] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class TaskWaits:
     """A running task waits for others: it uses a client of its own cluster."""
 
@@ -194,6 +204,7 @@ Event = (
     | TaskReplied
     | RepliesTaken
     | TasksReturned
+    | AttemptsMissing
     | TaskWaits
     | CancelRequested
     | ClientLeft

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 MOST_NAMES = 16
 
 
+#: The outcome of a run whose reply was lost on the way.
+UNANSWERED = "its reply did not arrive"
+
+
+def missing(task: Task, engine: Engine) -> str:
+    """Say that an engine lives and does not answer a task any more."""
+    return f"engine {engine.id} has nothing of task {task.id} any more, and {UNANSWERED}: it may have run"
+
+
 def no_apply(engine: Engine) -> str:
     """Say that a kernel takes cells only."""
     return f"engine {engine.id} runs a kernel without apply; use execute"

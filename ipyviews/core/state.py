@@ -21,6 +21,7 @@ from ipyviews.core import schemes, sentences
 from ipyviews.core.effects import Interrupt, Verdict, WakeAt
 from ipyviews.core.engines import Engine, EngineState
 from ipyviews.core.events import (
+    AttemptsMissing,
     CancelRequested,
     ClientLeft,
     ClientResumed,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from ipyviews.ids import Attempt
 
 #: After these, calls that wait for others may wait for ever.
-_MAKE_STUCK = (TaskWaits, TasksReturned, EngineLost)
+_MAKE_STUCK = (TaskWaits, TasksReturned, AttemptsMissing, EngineLost)
 
 
 class ControllerState(Mover):
@@ -136,6 +137,8 @@ class ControllerState(Mover):
                 self._replies_taken()
             case TasksReturned():
                 self._tasks_returned(event)
+            case AttemptsMissing():
+                self._attempts_missing(event)
             case TaskWaits():
                 self._task_waits(event)
             case CancelRequested():
@@ -331,7 +334,9 @@ class ControllerState(Mover):
             task.suspect |= may_have_run and len(suspects) > 1
             guilty = self_inflicted and suspects == [task]
             started = not may_have_run or task is suspects[0]
-            self._lose_run(task, engine, guilty=guilty, started=started)
+            what = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
+            self._stop(task, engine, engine.reason, counts=started)
+            self._run_again(task, what, guilty=guilty, started=started)
         for task in engine.queued:
             if not restarting:
                 sentence = f"engine {engine.id} was lost before task {task.id} started: {reason}"
@@ -340,10 +345,11 @@ class ControllerState(Mover):
                 self._move(task, TaskState.WAITING)
         self._give_up(deserted)
 
-    def _lose_run(self, task: Task, engine: Engine, *, guilty: bool, started: bool) -> None:
-        self._stop(task, engine, engine.reason, counts=started)
+    def _run_again(
+        self, task: Task, what: str, *, guilty: bool = False, started: bool = True
+    ) -> None:
+        """Queue a task again whose run has no reply; `what` tells why, if it may not."""
         pool = task.home if isinstance(task.home, Pool) else None
-        what = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
         if task.cancelled:
             self._finish(task, Verdict.CANCELLED, f"cancelled; {what}")
         elif pool is None or guilty or not task.reruns or task.is_unwanted:
@@ -394,6 +400,23 @@ class ControllerState(Mover):
             self._finish(task, Verdict.CANCELLED, "its client left before it started")
         else:
             self._enqueue(task)
+
+    def _attempts_missing(self, event: AttemptsMissing) -> None:
+        engines: dict[Engine, None] = {}
+        for attempt in event.attempts:
+            task = self._running(attempt)
+            if task is None:
+                continue
+            engine = self.engines[attempt.engine]
+            engines[engine] = None
+            if attempt in event.untouched:
+                self._give_back(task, engine)
+            else:
+                self._stop(task, engine, sentences.UNANSWERED)
+                self._run_again(task, sentences.missing(task, engine))
+        for engine in engines:
+            engine.is_late = engine in self.waits
+            self._fill(engine)
 
     # -- clients and time ----------------------------------------------------------------------
 

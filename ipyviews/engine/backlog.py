@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .begun import Begun
 
 #: Calls that wait behind one that runs for so long, or that have waited for so long behind many,
@@ -133,8 +135,12 @@ class Backlog:
     cell: str | None = None
     #: Cells begun and not ended; more than one when a cell runs cells.
     cells: int = 0
+    #: Attempts that came and whose answer has not been sent.
+    unanswered: dict[str, None] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
-    _oldest: deque[str] = field(default_factory=deque)
+    _oldest: deque[tuple[str, int]] = field(default_factory=deque)
+    # Calls up to this number may have come and be forgotten.
+    _forgotten: int = -1
 
     def add(self, calls: list[Call]) -> bool:
         """Queue calls; False if all of them came before."""
@@ -142,7 +148,7 @@ class Backlog:
         with self.lock:
             fresh = [call for call in calls if call.attempt not in self._known]
             for call in fresh:
-                self._remember(call.attempt)
+                self._remember(call)
                 call.since = now
                 if call.is_direct or call.is_urgent:
                     self.waiting.insert(self.direct, call)
@@ -204,13 +210,42 @@ class Backlog:
         return removed
 
     def holds(self) -> list[str]:
-        """Name the attempts queued or running."""
+        """Name what runs, what waits, and what has ended and was not answered so far."""
         with self.lock:
-            running = [] if self.running is None else [self.running]
-            return running + [call.attempt for call in self.waiting]
+            running = [one for one in (self.running, self.cell) if one is not None]
+            waiting = [call.attempt for call in self.waiting]
+            return list(dict.fromkeys([*running, *waiting, *self.unanswered]))
 
-    def _remember(self, attempt: str) -> None:
-        self._known.add(attempt)
-        self._oldest.append(attempt)
+    def unseen(self, asked: dict[str, int]) -> list[str]:
+        """Name those of the calls, given with their numbers, that never came, or were given back.
+
+        They never will be begun here: a message that is late is refused as seen before.
+        """
+        with self.lock:
+            return [
+                attempt
+                for attempt, number in asked.items()
+                if number > self._forgotten and attempt not in self._known
+            ]
+
+    def answered(self, attempts: Iterable[str]) -> None:
+        """Note that these have been answered; only once the answer was sent."""
+        with self.lock:
+            for attempt in attempts:
+                self.unanswered.pop(attempt, None)
+
+    def returned(self, attempts: Iterable[str]) -> None:
+        """Note that these have been given back; only once that was sent."""
+        with self.lock:
+            for attempt in attempts:
+                self.unanswered.pop(attempt, None)
+                self._known.discard(attempt)
+
+    def _remember(self, call: Call) -> None:
+        self.unanswered[call.attempt] = None
+        self._known.add(call.attempt)
+        self._oldest.append((call.attempt, call.number))
         if len(self._oldest) > MEMORY:
-            self._known.discard(self._oldest.popleft())
+            attempt, number = self._oldest.popleft()
+            self._known.discard(attempt)
+            self._forgotten = max(self._forgotten, number)

@@ -82,7 +82,7 @@ class Channel:
         self._seq = 0
         self._seen: dict[str, int] = {}
         #: Answers of calls.
-        self.replies = Replies(self.send, self._attend)
+        self.replies = Replies(self.send, self._attend, backlog.answered)
         # The I/O thread looks after answers and calls that wait.
         self._is_attentive = False
         # The main thread takes what arrives, between calls, for it has several to run.
@@ -275,8 +275,7 @@ class Channel:
             found = self._interrupt(content)
             self.send(request, "interrupt_reply", {"status": "ok", "found": found})
         elif msg_type == "ping_request":
-            holds = {"status": "ok", "holds": self._backlog.holds(), "dropped": self.dropped}
-            self.send(request, "ping_reply", holds)
+            self.send(request, "ping_reply", self._report(content))
         elif msg_type == "client_left":
             self.on_client_left(str(content.get("client")))
         elif msg_type == "segments_released":
@@ -284,11 +283,21 @@ class Channel:
         else:
             self.dropped += 1
 
+    def _report(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Tell what is held, and which of the calls asked for never came.
+
+        In this order: whatever is not held has been answered, and that answer was sent before.
+        """
+        holds, asked = self._backlog.holds(), content.get("attempts") or {}
+        unseen = self._backlog.unseen(asked)
+        return {"status": "ok", "holds": holds, "unseen": unseen, "dropped": self.dropped}
+
     def _give_back(self, calls: list[Call]) -> None:
         """Tell the controller that these were not started and never will be, here."""
         if calls:
             content = {"attempts": [call.attempt for call in calls]}
             self.send(calls[0].request, "calls_returned", content, parent={})
+            self._backlog.returned(content["attempts"])
 
     def _queue(self, request: Request) -> None:
         try:

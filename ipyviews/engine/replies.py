@@ -31,15 +31,19 @@ class Replies:
         Sends a message: to whose request, its type, content, buffers and parent.
     attend
         Has `flush_old` called soon, from another thread.
+    sent
+        Told of attempts whose answers have been sent.
     """
 
     def __init__(
         self,
         send: Callable[[Request, str, dict[str, Any], list[Any], dict[str, Any]], None],
         attend: Callable[[], None],
+        sent: Callable[[list[str]], None],
     ) -> None:
         self._send = send
         self._attend = attend
+        self._sent = sent
         self._lock = threading.Lock()
         self._waiting: list[tuple[Call, Outcome]] = []
         # When the first of those calls began.
@@ -95,6 +99,7 @@ class Replies:
         if len(answers) == 1:
             content, buffers = outcome.content, outcome.buffers
             self._send(call.request, "apply_reply", content, buffers, call.header)
+            self._sent([call.attempt])
             return
         replies = [
             [call.attempt, "apply_reply", it.content, {}, len(it.buffers)] for call, it in answers
@@ -102,3 +107,4 @@ class Replies:
         sizes, buffers = frames.join([buffer for _, it in answers for buffer in it.buffers])
         content = {"replies": replies, "sizes": sizes}
         self._send(call.request, "bundle_reply", content, buffers, {})
+        self._sent([call.attempt for call, _ in answers])

@@ -34,4 +34,3 @@ def outcomes(result):
     """Wait for each task of a map in chunks of one, and return its value or its error."""
     assert result.wait(HANGS_S), f"{len(result) - result.progress} tasks have no outcome"
     return [one.exception() or one.result()[0] for one in result.split()]
-

@@ -1,8 +1,8 @@
 """How much of it: a short form for every change, a long one by ``IPYVIEWS_CHAOS=long``.
 
-    python -m pytest tests/chaos                        # minutes
-    IPYVIEWS_CHAOS=long python -m pytest tests/chaos    # hours
-    IPYVIEWS_CHAOS_SEED=4711 python -m pytest tests/chaos/test_r01_random_kills.py
+python -m pytest tests/chaos                        # minutes
+IPYVIEWS_CHAOS=long python -m pytest tests/chaos    # hours
+IPYVIEWS_CHAOS_SEED=4711 python -m pytest tests/chaos/test_r01_random_kills.py
 """
 
 from __future__ import annotations

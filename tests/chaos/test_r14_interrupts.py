@@ -12,6 +12,7 @@ from tests.chaos.scale import HANGS_S, scale
 
 pytestmark = pytest.mark.kernels
 
+
 def test_the_engine_lives_and_the_next_task_is_correct(rc, chance):
     def spin(seconds):
         import time

@@ -81,6 +81,8 @@ class FakeKernel:
         self.running: Job | None = None
         #: Every request that came: (channel, type, msg_id).
         self.seen: list[tuple[str, str, str]] = []
+        #: Every call that came and was not given back.
+        self.calls: set[str] = set()
         self.interrupts: list[str] = []
         self.left: list[str] = []
         #: What clients have let go of.
@@ -201,11 +203,12 @@ class FakeKernel:
             case "apply_request":
                 word, _, text = bytes(message.buffers[0]).decode().partition(" ")
                 for call in cut(message):
+                    self.calls.add(call.msg_id)
                     self._add(Job("apply", call, word, text))
             case "recall_request":
                 self._give_back(message)
             case "ping_request":
-                self._reply(channel, message, "ping_reply", {"status": "ok", "holds": []})
+                self._reply(channel, message, "ping_reply", self._report(message))
             case "client_left":
                 self.left.append(message.read()["client"])
             case "segments_released":
@@ -218,6 +221,13 @@ class FakeKernel:
                 self._reply(channel, message, "create_subshell_reply", reply)
             case "complete_request" | "inspect_request":
                 self._tell(channel, message)
+
+    def _report(self, message: Message) -> dict[str, Any]:
+        jobs = [self.running, *self._queue] if self.running else list(self._queue)
+        asked = message.read().get("attempts", ())
+        unseen = [name for name in asked if name not in self.calls]
+        holds = [job.message.msg_id for job in jobs]
+        return {"status": "ok", "holds": holds, "unseen": unseen}
 
     def _tell(self, channel: str, message: Message) -> None:
         self.questions.append(message)
@@ -243,6 +253,7 @@ class FakeKernel:
         for job in returned:
             self._queue.remove(job)
         names = [job.message.msg_id for job in returned]
+        self.calls -= set(names)
         self._reply("apply", message, "calls_returned", {"attempts": names})
 
     def _answer_info(self, channel: str, message: Message) -> None:

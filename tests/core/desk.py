@@ -17,6 +17,7 @@ from ipyviews.core.effects import (
     WakeAt,
 )
 from ipyviews.core.events import (
+    AttemptsMissing,
     CancelRequested,
     ClientLeft,
     ClientResumed,
@@ -124,6 +125,12 @@ class Desk:
         for attempt in attempts:
             self._ended(attempt)
         return self.feed(TasksReturned(self.now, tuple(attempts)))
+
+    def miss(self, *attempts: Attempt, untouched: int = 0):
+        """Let living engines hold attempts no more; the first `untouched` never came there."""
+        for attempt in attempts:
+            self._ended(attempt)
+        return self.feed(AttemptsMissing(self.now, attempts, frozenset(attempts[:untouched])))
 
     def waits(self, task: str, *awaited: str):
         """Let a running task wait for others; for none, it goes on."""

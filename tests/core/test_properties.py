@@ -132,6 +132,21 @@ class Cluster(RuleBasedStateMachine):
         engine = calls[pick % len(calls)].engine
         self.desk.give_back(*[one for one in calls if one.engine == engine][-n:])
 
+    @precondition(lambda self: self.desk.in_flight)
+    @rule(picks=st.lists(PICKS, min_size=1, max_size=3), untouched=st.integers(0, 3))
+    def miss(self, picks: list[int], untouched: int) -> None:
+        """Engines that live hold something no more, without a reply."""
+        flying = list(self.desk.in_flight)
+        chosen = dict.fromkeys(flying[pick % len(flying)] for pick in picks)
+        self.desk.miss(*chosen, untouched=untouched)
+
+    @precondition(lambda self: self.desk.sent)
+    @rule(pick=PICKS)
+    def miss_what_has_ended(self, pick: int) -> None:
+        ended = [attempt for attempt in self.desk.sent if attempt not in self.desk.in_flight]
+        if ended:
+            self.unchanged(lambda: self.desk.miss(ended[pick % len(ended)]))
+
     @precondition(lambda self: self.desk.sent)
     @rule(pick=PICKS)
     def give_back_late_or_twice(self, pick: int) -> None:

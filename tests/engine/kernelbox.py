@@ -20,6 +20,7 @@ from ipyviews.engine import begun, names
 from ipyviews.launching import bootstrap
 from ipyviews.protocol import payload
 from ipyviews.protocol.wire import Message, Wire, unbundle
+from tests.waiting import wait_until
 
 CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
 QUICK = ["--HistoryManager.enabled=False"]
@@ -284,8 +285,13 @@ class KernelBox:
     def interrupt(self, attempt: str, kind: str = "apply") -> str:
         return self.request("apply", "interrupt_request", {"attempt": attempt, "kind": kind})
 
-    def ping(self) -> dict[str, Any]:
-        return self.reply(self.request("apply", "ping_request", {})).read()
+    def ping(self, **asked: int) -> dict[str, Any]:
+        """Ask what is held, and for calls with their numbers."""
+        return self.reply(self.request("apply", "ping_request", {"attempts": asked})).read()
+
+    def wait_until_idle(self) -> None:
+        """Wait until nothing is held: an answer is let go of just after it was sent."""
+        wait_until(lambda: self.ping()["holds"] == [])
 
     def shut_down(self) -> int:
         """End the kernel politely and return its exit code."""

@@ -128,6 +128,7 @@ def test_backlog_gives_one_call_at_a_time_in_order():
     work.cells = 1
     assert work.take() is None
     work.cells = 0
+    work.answered(["a"])
     assert work.holds() == ["b"]
     assert [call.attempt for call in work.remove({"b"})] == ["b"]
     assert work.remove({"b"}) == []

@@ -17,7 +17,7 @@ class Box:
 
     def __init__(self) -> None:
         self.messages: list[list[str]] = []
-        self.replies = Replies(self._send, lambda: None)
+        self.replies = Replies(self._send, lambda: None, lambda _: None)
 
     def _send(
         self,

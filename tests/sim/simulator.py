@@ -23,6 +23,7 @@ from ipyviews.core.effects import (
     WakeAt,
 )
 from ipyviews.core.events import (
+    AttemptsMissing,
     EngineExpected,
     EngineJoined,
     EngineLost,
@@ -40,6 +41,9 @@ from ipyviews.ids import Attempt
 #: A call that runs for longer makes its engine give back those that wait behind it [s].
 LATE_S = 0.02
 
+#: Longest time until an engine is asked for what it was sent and is silent about [s].
+ASK_S = 5.0
+
 
 @dataclass(frozen=True)
 class Weather:
@@ -53,6 +57,8 @@ class Weather:
     failing: float = 0.0
     deadly: float = 0.0
     lost: float = 0.0
+    #: Of a call on its way to an engine that lives, and of its reply: it gets lost.
+    missing: float = 0.0
     #: Of a run: what the task requires is not on its engine.
     unmet: float = 0.0
     #: Of a reply: it comes twice, or much later than its engine's loss.
@@ -168,6 +174,8 @@ class World:
     def perform(self, effect: Effect) -> None:
         """Do one effect."""
         match effect:
+            case Dispatch(attempt) if self._gets_lost():
+                self._soon(ASK_S, lambda: self._miss(attempt, untouched=True))
             case Dispatch(attempt, _, urgent):
                 self._soon(self.weather.way_s, lambda: self._arrive(attempt, urgent))
             case Recall(attempts):
@@ -257,7 +265,22 @@ class World:
             self._send(attempt, Status.ERROR)
             self._work(fake)
 
+    def _gets_lost(self) -> bool:
+        lost = bool(self.weather.missing) and self.chance.random() < self.weather.missing
+        self.seen["messages lost"] += lost
+        return lost
+
+    def _miss(self, attempt: Attempt, *, untouched: bool) -> None:
+        """Let the engine, if it still lives, be asked for what it does not hold."""
+        if self._life(attempt):
+            gone = (attempt,)
+            self.feed(AttemptsMissing(self.now, gone, frozenset(gone if untouched else ())))
+
     def _send(self, attempt: Attempt, status: Status, ran_s: float | None = None) -> None:
+        if self._gets_lost():
+            self._soon(ASK_S, lambda: self._miss(attempt, untouched=False))
+            return
+
         def deliver() -> None:
             self.feed(TaskReplied(self.now, attempt, status, ran_s))
 
