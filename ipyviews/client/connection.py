@@ -30,6 +30,7 @@ from ipyviews.client.link import Link
 from ipyviews.client.nesting import Nesting
 from ipyviews.client.outbox import Outbox
 from ipyviews.client.sharing import Sharing
+from ipyviews.client.silence import Silence
 from ipyviews.client.tasks import from_content
 from ipyviews.errors import (
     ClusterError,
@@ -143,6 +144,8 @@ class Connection:
         self._sharing = Sharing(
             self.address.segments, self.session, self.ledger.lock, self._io.post, self._link.tell
         )
+        end = self._end_without_reply
+        self._silence = Silence(self._io.loop, self.ledger, self._link, self.address.life, end)
         _living.add(self)
         #: Ends with the controller's answer to the greeting, or with the reason there is none.
         self.ready: Answer[Fields] = self._hello()
@@ -185,6 +188,7 @@ class Connection:
         self._take_engines(content)
         greeted.settle(content)
         self._link.start_pings()
+        self._silence.start()
 
     def _greeting_missed(self, greeted: Answer[Fields]) -> None:
         if not greeted.done():
@@ -422,6 +426,8 @@ class Connection:
         self._trace("<-", message.msg_type, message.parent_id, content)
         if message.msg_type.endswith("_reply"):
             self._replied(message, content, task)
+        elif message.msg_type == "missing_notice":
+            self._silence.told(content)
         else:
             self.ledger.written(message, content, task)
 
@@ -435,11 +441,13 @@ class Connection:
             self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.
-        refused = self.ledger.of_request(message.parent_id)
-        self.ledger.leave(refused)
-        for one in refused:
-            self._sharing.ended(one.id, {}, {})
-            one.fail(from_content(content))
+        for one in self.ledger.of_request(message.parent_id):
+            self._end_without_reply(one, from_content(content))
+
+    def _end_without_reply(self, task: Task, error: Exception) -> None:
+        self.ledger.leave([task])
+        self._sharing.ended(task.id, {}, {})
+        task.fail(error)
         self.ledger.bell.ring()
 
     def _control_arrived(self, message: Message) -> None:

@@ -130,6 +130,10 @@ class Link:
         if self._control is not None:
             self._control.send(frames)
 
+    def resync(self, content: Mapping[str, Any]) -> None:
+        """Count as received what the controller has sent before; some of it may be lost."""
+        self._received = max(self._received, int(content.get("sent", 0)))
+
     def start_pings(self) -> None:
         """Watch over the controller from now on."""
         self._loop.call_later(PING_S, self._ping)

@@ -290,6 +290,14 @@ class Clients:
             if (known := self._clients.get(client)) is not None:
                 self._spend(known, size)
 
+    def tell_missing(self, client: ClientId, tasks: list[TaskId]) -> None:
+        """Name tasks that have no reply to come but what was sent, and how much that was."""
+        known = self._clients.get(client)
+        if known is not None:
+            self._send_due(known)
+            told = {"tasks": tasks, "sent": known.credit.sent}
+            self._send(known, ("", "missing_notice", told, {}, ()))
+
     def reply(self, client: ClientId, reply: Due) -> None:
         """Send a task's reply with the next `flush`, after a notice of dropped output, if any."""
         known = self._clients.get(client)

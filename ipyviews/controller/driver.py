@@ -148,6 +148,7 @@ class Driver:
             performer.feed,
             counters,
             turns=performer.turns,
+            life=self.life,
         )
         self.records.submit_again = self.requests.submit_again
         self._shell.listen(self.requests.handle)

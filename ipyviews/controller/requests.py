@@ -119,6 +119,8 @@ class Requests:
         Takes events for the core.
     counters
         Counts for the status reply.
+    life
+        The controller's name in this life.
     """
 
     def __init__(
@@ -130,7 +132,9 @@ class Requests:
         counters: Counter[str],
         *,
         turns: Turns,
+        life: str,
     ) -> None:
+        self._life = life
         self._store = store
         self._clients = clients
         self._records = records
@@ -143,6 +147,9 @@ class Requests:
         """Turn one request into tasks, or answer what is wrong with it."""
         if message.msg_type == "waiting_request":
             self._note_wait(message)
+            return
+        if message.msg_type == "missing_request":
+            self._turns.make_tasks(client, self._tell_missing(client, message), 1)
             return
         try:
             submission = self._check(client, message)
@@ -178,6 +185,19 @@ class Requests:
             self._counters["refused"] += 1
         else:
             self._feed(TaskWaits(self._loop.time(), attempt, awaited))
+
+    def _tell_missing(self, client: ClientId, message: Message) -> Iterator[None]:
+        """Say which tasks are final, or never came; in its turn, after what came before."""
+        try:
+            content = message.read()
+            tasks = [TaskId(str(task)) for task in content["tasks"]]
+        except (ProtocolError, KeyError, TypeError):
+            self._counters["refused"] += 1
+            return
+        missing = [task for task in tasks if task not in self._store]
+        if missing and content.get("life") == self._life:
+            self._clients.tell_missing(client, missing)
+        yield
 
     def submit_again(
         self, client: ClientId, request: RequestId, submission: Submission, ours: dict[str, Any]

@@ -21,7 +21,7 @@ from ipyviews.errors import ProtocolError
 if TYPE_CHECKING:
     import asyncio
     from collections import Counter
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from ipyviews.controller.links import Link, Links
     from ipyviews.controller.outputs import Flight, Gate
@@ -104,25 +104,21 @@ class Silence:
         question.due = now + question.pause
         question.pause = min(2 * question.pause, LONGEST_S[channel])
         if channel == "apply":
-            self._ask_what_is_held(link, flights)
+            self._ask_what_is_held(flights)
         else:
-            self._ask(link, "shell", "kernel_info_request", {}, flights, self._cells_answered)
+            asked = self._cells_answered
+            self._when_answered(flights, asked, "shell", "kernel_info_request", {})
 
-    def _ask_what_is_held(self, link: Link, flights: list[Flight]) -> None:
+    def _ask_what_is_held(self, flights: list[Flight]) -> None:
         calls = {flight.name: flight.number for flight in flights if flight.kind is Kind.APPLY}
-        self._ask(link, "apply", "ping_request", {"attempts": calls}, flights, self._told)
+        self._when_answered(flights, self._told, "apply", "ping_request", {"attempts": calls})
 
-    def _ask(
-        self,
-        link: Link,
-        channel: str,
-        msg_type: str,
-        content: Mapping[str, Any],
-        flights: list[Flight],
-        answered: Answered,
+    def _when_answered(
+        self, flights: list[Flight], answered: Answered, channel: str, *request: Any
     ) -> None:
+        link = flights[0].link
         if link.ended is None:
-            _, answer = self._links.request(link, channel, msg_type, content)
+            _, answer = self._links.request(link, channel, *request)
             answer.add_done_callback(partial(self._take, flights, answered))
 
     def _take(
@@ -136,9 +132,8 @@ class Silence:
 
     def _cells_answered(self, cells: list[Flight], _: Message) -> None:
         """Take a kernel's word that it has been through its queue up to these cells and further."""
-        link = cells[0].link
-        if link.can_apply:
-            self._ask_what_is_held(link, cells)
+        if cells[0].link.can_apply:
+            self._ask_what_is_held(cells)
         else:
             # One that works at several cells at a time says of each that it began.
             self._give_up([cell for cell in cells if cell.idle or not cell.busy], ())

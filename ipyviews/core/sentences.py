@@ -26,7 +26,8 @@ UNANSWERED = "its reply did not arrive"
 
 def missing(task: Task, engine: Engine) -> str:
     """Say that an engine lives and does not answer a task any more."""
-    return f"engine {engine.id} has nothing of task {task.id} any more, and {UNANSWERED}: it may have run"
+    what = f"engine {engine.id} has nothing of task {task.id} any more"
+    return f"{what}, and {UNANSWERED}: it may have run"
 
 
 def no_apply(engine: Engine) -> str:

@@ -58,6 +58,7 @@ class FakeController:
         self.held: list[tuple[str, int, Callable[[], None]]] = []
         self.holding = False
         self.mute = False
+        self.life = LIFE
         self.obeys_cancel = True
         self.on_request: Callable[[str], None] = lambda _name: None
         self.acknowledged = 0
@@ -253,8 +254,18 @@ class FakeController:
         content, ours = message.read(), message.ours
         self.requests.append((message.msg_type, content, ours))
         self.on_request(message.msg_type)
+        if message.msg_type == "missing_request":
+            self._tell_missing(content)
+            return
         run = self._apply if message.msg_type == "apply_request" else self._execute
         run(message, content, ours)
+
+    def _tell_missing(self, content: dict[str, Any]) -> None:
+        held = {task for task, _, _ in self.held}
+        missing = [task for task in content["tasks"] if task not in held]
+        if missing and content["life"] == self.life:
+            told = {"tasks": missing, "sent": self.sent_bytes}
+            self._send(0, "missing_notice", told, "", {}, ())
 
     def _engines_for(self, ours: dict[str, Any], count: int) -> list[int]:
         if "targets" in ours:

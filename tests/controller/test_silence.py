@@ -150,3 +150,35 @@ async def test_replies_at_hand_are_taken_in_before_anything_is_missed(start):
     for number in range(3):
         assert (await client.reply(f"{request}.{number}")).content["status"] == "ok"
     assert not world.counters["attempts_missing"]
+
+
+def notices(client):
+    return [message.read() for message in client.stream if message.msg_type == "missing_notice"]
+
+
+async def test_a_client_is_told_what_has_no_reply_to_come(start):
+    world = await start(1)
+    client = await world.client()
+    done = client.apply("echo", b"x", targets=[0])
+    running = client.apply("stall", b"x", targets=[0])
+    asked = [f"{done}.0", f"{running}.0", f"{client.session}-99.0"]
+    client.send("shell", "missing_request", {"tasks": asked, "life": client.life})
+    await client.until(lambda: notices(client))
+    (notice,) = notices(client)
+    assert set(notice["tasks"]) <= {asked[0], asked[2]}
+    assert asked[2] in notice["tasks"]
+    # The reply of what is done came before.
+    replied = [message.parent_id for message in client.stream]
+    assert asked[0] not in notice["tasks"] or asked[0] in replied
+
+
+async def test_of_tasks_that_go_on_nothing_is_told(start):
+    world = await start(1)
+    client = await world.client()
+    request = client.apply("stall", b"x", targets=[0])
+    client.send("shell", "missing_request", {"tasks": [f"{request}.0"], "life": client.life})
+    client.send("shell", "missing_request", {"tasks": ["any.0"], "life": "a former controller"})
+    client.send("shell", "missing_request", {"tasks": 5})
+    await client.until(lambda: world.counters["refused"] == 1)
+    await world.settle()
+    assert not notices(client)
