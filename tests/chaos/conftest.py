@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from tests.chaos.scale import IS_LONG, SEED, chance_of, scale
+from tests.chaos.scale import FIGURES, IS_LONG, SEED, chance_of, scale
 from tests.clusters import interactive, members, script, start
 
 __all__ = ["interactive", "members", "script", "start"]
@@ -23,10 +25,13 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter):
     form = scale("short", "long")
     terminalreporter.write_line(f"chaos, {form} form: IPYVIEWS_CHAOS_SEED={SEED} repeats it")
+    for line, numbers in sorted(FIGURES.items()):
+        told = ", ".join(f"{number:,} {what}" for what, number in numbers.items())
+        terminalreporter.write_line(f"{line}: {told}")
 
 
 @pytest.fixture
 def chance(request):
     """Chance that is the same for the same seed."""
-    print(f"IPYVIEWS_CHAOS_SEED={SEED}")
+    sys.stdout.write(f"IPYVIEWS_CHAOS_SEED={SEED}\n")
     return chance_of(request.node.name)

@@ -7,7 +7,6 @@ import psutil
 from tests.chaos.scale import HANGS_S
 from tests.waiting import wait_until
 
-
 #: Work that takes a moment; it travels by value.
 square = lambda x: (__import__("time").sleep(0.001), x**2)[1]
 

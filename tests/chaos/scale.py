@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+from collections import Counter, defaultdict
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,6 +22,15 @@ SEED = int(os.environ.get("IPYVIEWS_CHAOS_SEED") or secrets.randbelow(2**32))
 
 #: Longest time until anything is answered here [s]: what takes longer counts as hanging.
 HANGS_S = 60.0
+
+
+#: What was done in this run, by line of the table; printed at its end.
+FIGURES: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+
+def count(line: str, **numbers: int) -> None:
+    """Add to the figures of a line of the table."""
+    FIGURES[line].update(numbers)
 
 
 def scale(short: T, long: T) -> T:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 import ipyviews
 from tests.chaos.kills import kill_when, outcomes, processes, revive, square
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 
 pytestmark = pytest.mark.kernels
 
@@ -22,6 +24,7 @@ def test_each_of_a_thousand_tasks_has_its_exact_result(start, chance):
         kill_when(result, chance.randrange(TASKS), [processes(rc)[victim]])
         assert outcomes(result) == EXACT
         revive(rc, [victim])
+        count("R1", rounds=1, kills=1, tasks=TASKS)
     assert rc.ids == [0, 1, 2, 3]
 
 
@@ -39,6 +42,11 @@ def test_what_may_not_run_again_fails_with_the_engine_and_the_others_are_exact(s
             assert failed or found == exact
             assert not failed or f"engine {victim}" in str(found)
         revive(rc, [victim])
+        count("R1", rounds=1, kills=1, tasks=TASKS)
+
+
+def note(told, number, _):
+    told.append(number)
 
 
 def test_a_result_is_never_told_twice(start, chance, tmp_path):
@@ -48,9 +56,10 @@ def test_a_result_is_never_told_twice(start, chance, tmp_path):
         told = []
         result = rc.load_balanced_view().map_async(square, range(TASKS))
         for number, part in enumerate(result.split()):
-            part.add_done_callback(lambda _, number=number: told.append(number))
+            part.add_done_callback(partial(note, told, number))
         victim = chance.randrange(4)
         kill_when(result, chance.randrange(TASKS), [processes(rc)[victim]])
         outcomes(result)
         assert sorted(told) == list(range(TASKS))
         revive(rc, [victim])
+        count("R1", rounds=1, kills=1, tasks=TASKS)

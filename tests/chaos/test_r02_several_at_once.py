@@ -6,7 +6,7 @@ import pytest
 
 import ipyviews
 from tests.chaos.kills import kill_when, outcomes, processes, revive, square
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kernels
@@ -23,6 +23,7 @@ def test_the_last_engine_finishes_what_three_others_leave(start, chance):
         kill_when(result, chance.randrange(TASKS // 2), [engines[one] for one in victims])
         assert outcomes(result) == [x**2 for x in range(TASKS)]
         revive(rc, victims)
+        count("R2", rounds=1, kills=3, tasks=TASKS)
 
 
 def test_when_all_die_every_task_says_so_and_so_does_the_next_call(start, chance):
@@ -39,4 +40,5 @@ def test_when_all_die_every_task_says_so_and_so_does_the_next_call(start, chance
         with pytest.raises(ipyviews.NoEnginesRegistered):
             rc[:].apply_async(square, 2)
         revive(rc, range(4))
+        count("R2", rounds=1, kills=4, tasks=TASKS)
     assert rc[:].apply_sync(square, 3) == [9] * 4

@@ -6,7 +6,7 @@ import pytest
 
 import ipyviews
 from tests.chaos.kills import outcomes, square
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kernels
@@ -27,3 +27,4 @@ def test_each_round_ends_and_the_others_have_their_results(start):
         wait_until(lambda: len(rc.ids) == 1, HANGS_S)
         rc.restart([engine for engine in range(3) if engine not in rc.ids], now=True)
         assert rc.ids == [0, 1, 2]
+        count("R5", rounds=1, deaths=2, tasks=41)

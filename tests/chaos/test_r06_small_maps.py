@@ -7,7 +7,7 @@ import gc
 import psutil
 import pytest
 
-from tests.chaos.scale import scale
+from tests.chaos.scale import count, scale
 
 pytestmark = pytest.mark.kernels
 
@@ -30,4 +30,6 @@ def test_no_round_stalls_and_memory_stays_flat(start, members):
         assert views[number % 2].map_sync(lambda x: x**2, range(12)) == [x**2 for x in range(12)]
         if number == ROUNDS // 10:
             before = memory(processes)
-    assert memory(processes) - before < GROWTH
+    grown = memory(processes) - before
+    count("R6", rounds=ROUNDS, bytes_grown=grown)
+    assert grown < GROWTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.kills import kill_when, processes, revive
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 
 pytestmark = pytest.mark.kernels
 
@@ -49,3 +49,4 @@ def test_the_sum_is_exact(start, chance):
         leaves = [chance.randrange(10**6) for _ in range(LEAVES)]
         assert tree_sum(view, leaves, killer) == sum(leaves)
         revive(rc, killer.victims)
+        count("R7", rounds=1, kills=2, leaves=LEAVES)

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import ipyviews
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 
 pytestmark = pytest.mark.kernels
 
@@ -32,5 +32,6 @@ def test_the_engine_lives_and_the_next_task_is_correct(rc, chance):
         assert after.get(HANGS_S) == number
         with contextlib.suppress(ipyviews.TaskAborted):
             assert target.get(HANGS_S) == "ran"
+        count("R14", interrupts=1)
     assert rc.ids == [0, 1, 2, 3]
     assert rc[:].pull("kept", block=True) == ["as it was"] * 4

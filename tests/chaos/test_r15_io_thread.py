@@ -5,16 +5,22 @@ That each kind of wait ends so is in `tests.client.test_ends` and `tests.api.tes
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
 
 import ipyviews
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 
 pytestmark = pytest.mark.kernels
 
 nap = lambda: __import__("time").sleep(0.005)
+
+
+def forever(client):
+    while True:
+        yield everything(client)
 
 
 def everything(client):
@@ -35,14 +41,14 @@ def test_all_pending_results_fail_with_the_cause_and_a_new_client_works(cluster4
         client.connection.later(chance.uniform(0, 0.05), crash)
         results = []
         with pytest.raises(ipyviews.ClusterError, match="I/O thread failed with IndexError"):
-            while True:
-                results += everything(client)
+            results.extend(itertools.chain.from_iterable(forever(client)))
         for result in results:
             assert result.wait(HANGS_S)
             error = result.exception()
             assert error is None or "IndexError" in str(error)
         assert isinstance(client.connection.failure.__cause__, IndexError)
         client.close()
+        count("R15", crashes=1, results=len(results))
     with cluster4.connect_client_sync() as client:
         assert client[:].apply_sync(abs, -1) == [1] * 4
     assert not [one for one in threading.enumerate() if one.name == "ipyviews-io"]

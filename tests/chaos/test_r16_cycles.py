@@ -11,7 +11,7 @@ import pytest
 
 import ipyviews
 from tests import leaks
-from tests.chaos.scale import scale
+from tests.chaos.scale import count, scale
 
 pytestmark = pytest.mark.kernels
 
@@ -46,6 +46,7 @@ def test_no_process_file_segment_nor_socket_is_left(run_root, transport):
         assert not folder.exists()
         found = leaks.find_leaks(before, run_root, patience_s=10)
         assert not found, found.describe()
+        count("R16", cycles=1)
     gc.collect()
     assert sockets() <= open_before
     assert set(Path(run_root).rglob("*")) <= files

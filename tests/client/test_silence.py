@@ -28,7 +28,7 @@ def test_what_got_lost_fails_and_says_so(fake, rc, way):
     result.wait_for_send()
     fake.do(lambda: setattr(link.faults, "loss", 0.0))
     ask(rc, fake)
-    with pytest.raises(ipyviews.TaskError, match="lost a message. The task may have run"):
+    with pytest.raises(ipyviews.TaskError, match=r"lost a message\. The task may have run"):
         result.get(5)
 
 

@@ -192,7 +192,9 @@ class FakeKernel:
 
     def _arrived(self, channel: str, frames: list[Any]) -> None:
         wire = self._own if channel == "apply" else self._stock
-        message = wire.decode(frames)
+        self._obey(channel, wire.decode(frames))
+
+    def _obey(self, channel: str, message: Message) -> None:
         self.seen.append((channel, message.msg_type, message.msg_id))
         match message.msg_type:
             case "kernel_info_request":
@@ -393,6 +395,9 @@ def cut(message: Message) -> list[Message]:
 class FakeLauncher:
     """Makes fake kernels; `prepare` may change each before it boots, or make its start fail."""
 
+    #: What it makes.
+    kind = FakeKernel
+
     def __init__(self, network: Any, folder: Path, on_exit: Any, prepare: Any = None) -> None:
         self.kernels: dict[int, FakeKernel] = {}
         self.closed: bool | None = None
@@ -402,7 +407,7 @@ class FakeLauncher:
         self._prepare = prepare or (lambda _kernel: None)
 
     async def start(self, engine_id: int, incarnation: int, request: Any) -> FakeKernel:
-        kernel = FakeKernel(self._network, engine_id, incarnation, self._folder)
+        kernel = self.kind(self._network, engine_id, incarnation, self._folder)
         kernel.on_exit = self._on_exit
         self.kernels[engine_id] = kernel
         if self._prepare(kernel) == "refuse":
