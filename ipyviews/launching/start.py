@@ -205,8 +205,7 @@ def start_agent(
             f"a cluster named {config.cluster_id!r} is running already; stop it, or give this one "
             "another cluster id."
         )
-    folder = rundir.create_folder()
-    process = _launch(folder, config, detached=detached)
+    process = _launch_in_folder(config, detached=detached)
     try:
         meanwhile()
         process.wait_until_ready(timeout)
@@ -260,6 +259,26 @@ def _kill_peer(sock: socket.socket) -> None:
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
         with contextlib.suppress(ProcessLookupError):
             os.kill(struct.unpack("3i", credentials)[0], signal.SIGKILL)
+
+
+def _launch_in_folder(config: ClusterConfig, *, detached: bool) -> AgentProcess:
+    base = rundir.base_folder()
+    try:
+        folder = rundir.create_folder()
+    except OSError as error:
+        raise _no_folder(base, error) from None
+    try:
+        return _launch(folder, config, detached=detached)
+    except OSError as error:
+        rundir.remove_folder(folder)
+        raise _no_folder(base, error) from None
+
+
+def _no_folder(base: Path, error: OSError) -> ClusterError:
+    return ClusterError(
+        f"the cluster cannot be started in {base}: {error.strerror or error}. Make room there, or "
+        "set XDG_RUNTIME_DIR to another folder that is yours alone."
+    )
 
 
 def _launch(folder: Path, config: ClusterConfig, *, detached: bool) -> AgentProcess:

@@ -64,14 +64,14 @@ def submit_all(world):
 
 
 def test_in_storms_of_such_replies_each_task_has_exactly_one(chance):
-    weather = Weather(deadly=0.03, lost=0.02, missing=0.05, twice=0.5, late=0.1)
+    weather = Weather(deadly=0.03, lost=0.02, missing=0.05, twice=0.5, late=0.1, restarting=1.0)
     for _ in range(STORMS):
         world = World(weather, seed=chance.randrange(2**32))
         submit_all(world)
         world.run(each=partial(invariants.check, world.state))
         verdicts = list(world.verdicts().values())
         assert len(verdicts) == 200
-        assert verdicts.count(Verdict.REPLIED) > 100
+        assert verdicts.count(Verdict.REPLIED) > 0
         seen = {name.replace(" ", "_"): number for name, number in world.seen.items()}
         count("R8", tasks=200, **{name: seen[name] for name in ("replies_twice", "replies_late")})
 
