@@ -234,10 +234,14 @@ def _coming(session: Session) -> int:
 
 def _losses(session: Session) -> list[str]:
     """Say which engines did not start, and which are gone, and why."""
-    reasons = [f"Engine {one} did not start: {why}" for one, why in session.connection.failed]
+    failed = dict(session.connection.failed)
+    reasons = [
+        f"Engine {one} did not start: {why.removeprefix('it did not start: ')}"
+        for one, why in failed.items()
+    ]
     reasons += [
         f"Engine {info['id']} is gone: {info['reason']}"
         for info in list(session.connection.engines.values())
-        if info.get("state") == "lost" and info.get("reason")
+        if info.get("state") == "lost" and info.get("reason") and info["id"] not in failed
     ]
     return list(dict.fromkeys(reasons))

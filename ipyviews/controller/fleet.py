@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,8 @@ class Fleet:
         self._engines: dict[EngineId, Engine] = {}
         #: Makes kernels; set before the first start.
         self.launcher: KernelLauncher
+        #: Engines that there may be: open files are limited. [count]
+        self.most = sys.maxsize
         #: Engines that should be there. [count]
         self.wanted = 0
         #: Called whenever what clients are told of engines has changed.
@@ -297,10 +300,20 @@ class Fleet:
         engine.joined = None
         engine.work = self._loop.create_task(self._bring_up(engine, launch))
 
+    def _check_room(self, engine: Engine) -> None:
+        before = [one for one in self if one.id < engine.id and one.state != "lost"]
+        if len(before) >= self.most:
+            raise ClusterError(
+                f"the limit of open files leaves room for {self.most} engines; raise it with "
+                "`ulimit -n` where the cluster is started"
+            )
+
     async def _launch(self, engine: Engine) -> LaunchedKernel:
+        self._check_room(engine)
         return await self.launcher.start(engine.id, engine.incarnation, engine.request)
 
     async def _relaunch(self, engine: Engine, *, now: bool) -> LaunchedKernel:
+        self._check_room(engine)
         assert engine.kernel is not None  # noqa: S101 - checked in restart
         await engine.kernel.restart(now=now)
         return engine.kernel

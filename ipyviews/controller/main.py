@@ -23,7 +23,7 @@ from ipyviews.errors import ClusterError, IPyViewsError, UsageError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.rundir import remove_folder, write_private
-from ipyviews.transport.zeromq import ZmqTransport, raise_file_limit
+from ipyviews.transport.zeromq import ZmqTransport, engines_within, raise_file_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,6 @@ def main(arguments: Sequence[str]) -> int:
         _start_log(config.folder)
         # A handler, not SIG_IGN: kernels started from here must not inherit it.
         signal.signal(signal.SIGINT, lambda _signal, _frame: None)
-        raise_file_limit()
         asyncio.run(serve(config))
     except IPyViewsError as error:
         sys.stderr.write(f"{error}\n")
@@ -69,6 +68,7 @@ async def serve(config: Config) -> None:
     write_private(config.folder / "cluster.json", info)
     collect_when_idle(loop, lambda: driver.is_idle)
     agent = Agent(driver, agent_socket) if has_agent else None
+    driver.fleet.most = engines_within(raise_file_limit())
     try:
         driver.fleet.start(config.n)
         if agent is not None:

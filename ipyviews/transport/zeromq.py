@@ -43,6 +43,10 @@ _FIRST_BUFFER = 6
 
 _MAX_SOCKETS = 16_384
 
+#: Open files of a controller for each engine, and besides, with some clients. [count]
+_FILES_PER_ENGINE = 7
+_OTHER_FILES = 40
+
 
 def raise_file_limit(wanted: int = 65_536) -> int:
     """Raise this process's limit of open files, as far as it is allowed to.
@@ -64,6 +68,21 @@ def raise_file_limit(wanted: int = 65_536) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return soft
+
+
+def engines_within(files: int) -> int:
+    """Tell how many engines a controller can have with so many open files, and a few clients.
+
+    Beyond it ZeroMQ fails without a word, and those that are there already suffer too.
+
+    Examples
+    --------
+    >>> engines_within(1024)
+    140
+    """
+    if files == resource.RLIM_INFINITY:
+        return _MAX_SOCKETS
+    return max(0, files - _OTHER_FILES) // _FILES_PER_ENGINE
 
 
 class ZmqPort:

@@ -328,3 +328,12 @@ def test_last_words_are_told_when_there_are_any(tail):
     sentence = fleet.describe(ExitReport(1, -9, "killed by SIGKILL", False, tail))
     expected = "killed by SIGKILL" + ("; its last words: a | b | c" if tail else "")
     assert sentence == expected
+
+
+async def test_engines_beyond_the_limit_of_open_files_are_refused_and_the_others_come_up(start):
+    world = await start()
+    world.driver.fleet.most = 2
+    world.driver.fleet.start(4)
+    await eventually(lambda: world.states() == ["live", "live", "lost", "lost"])
+    assert [engine for engine, _ in world.driver.fleet.failed()] == [2, 3]
+    assert all("limit of open files" in why for _, why in world.driver.fleet.failed())
