@@ -154,7 +154,10 @@ class Mover:
         """End a run; the task must be queued again or finished next."""
         engine.end(task)
         self.waits.end(task, engine)
-        seconds = self._now - task.started if ran_s is None else ran_s
+        seconds = self._now - task.started
+        if ran_s is not None:
+            # By a clock that may be set meanwhile.
+            seconds = min(seconds, ran_s)
         run = Run(engine.id, engine.incarnation, self._now - seconds, self._now, outcome)
         task.runs += (run,)
         task.begun |= outcome != Status.UNMET

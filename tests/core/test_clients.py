@@ -331,3 +331,10 @@ def test_when_nobody_waits_a_new_client_starts_level_with_one_that_used_much():
             desk.submit(f"{client}.{number}", client=client)
     counts = shares(desk, {"a": 4.0, "b": 4.0}, 20)
     assert abs(counts["a"] - counts["b"]) <= 8
+
+
+def test_a_clock_that_is_set_while_a_call_runs_charges_nobody_for_an_hour():
+    desk = Desk(engines=1)
+    desk.submit("a-1.0", client="a")
+    desk.reply("a-1.0", after=0.1, ran_s=3600.0)
+    assert desk.state.clients.get("a").used_s < 1.0
