@@ -103,3 +103,23 @@ def test_every_verdict_is_in_the_performer_and_the_protocol():
 def test_the_changelog_knows_this_version():
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "## [Unreleased]" in changes or f"## [{ipyviews.__version__}]" in changes
+
+
+GUARANTEES = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
+
+
+def test_each_promise_names_a_test_that_there_is():
+    rows = [row.strip("|").split("|") for row in GUARANTEES.splitlines() if row.startswith("| ")]
+    promises = [row for row in rows if row[0].strip() != "promise"]
+    assert len(promises) > 20
+    for promise, proof in promises:
+        files = re.findall(r"`(tests/[\w/]+\.py)`", proof)
+        assert files, promise
+        for file in files:
+            assert (
+                "def test_" in (ROOT / file).read_text() or "TestCase" in (ROOT / file).read_text()
+            )
+
+
+def test_what_is_not_promised_is_said():
+    assert GUARANTEES.partition("## What is not promised")[2].count("- **") >= 5

@@ -115,14 +115,7 @@ class Driver:
             answered=performer.answered,
             returned=performer.returned,
         )
-        self.silence = Silence(
-            self._loop,
-            self.gate,
-            self.links,
-            counters,
-            missing=performer.missing,
-            interrupt=performer.interrupt,
-        )
+        self.silence = self._make_silence()
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
         self.clients.on_left = self.fleet.tell_left
         performer.clients, performer.links = self.clients, self.links
@@ -153,6 +146,16 @@ class Driver:
         self.records.submit_again = self.requests.submit_again
         self._shell.listen(self.requests.handle)
         self._control_channel.listen(self.control.handle)
+
+    def _make_silence(self) -> Silence:
+        return Silence(
+            self._loop,
+            self.gate,
+            self.links,
+            self.counters,
+            missing=self._performer.missing,
+            interrupt=self._performer.interrupt,
+        )
 
     def _open_history(self) -> HistoryFile | None:
         path, keep = self.config.history_file, self.config.keep_results
