@@ -110,7 +110,7 @@ class Link:
             buffers=buffers,
             to=self._address.life,
         )
-        if msg_type != "waiting_request":
+        if msg_type not in ("waiting_request", "missing_request"):
             self._newest = msg_id
         if self._shell is not None:
             self._shell.send(frames)

@@ -134,18 +134,21 @@ class Driver:
             "life": self.life,
         }
         self.control = Control(cluster, performer, counters, self.end)
-        self.requests = Requests(
-            self._store,
-            self.clients,
-            self.records,
-            performer.feed,
-            counters,
-            turns=performer.turns,
-            life=self.life,
-        )
+        self.requests = self._make_requests()
         self.records.submit_again = self.requests.submit_again
         self._shell.listen(self.requests.handle)
         self._control_channel.listen(self.control.handle)
+
+    def _make_requests(self) -> Requests:
+        return Requests(
+            self._store,
+            self.clients,
+            self.records,
+            self._performer.feed,
+            self.counters,
+            turns=self._performer.turns,
+            life=self.life,
+        )
 
     def _make_silence(self) -> Silence:
         return Silence(

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from ipyviews.core.schemes import Chance
     from ipyviews.ids import Attempt
 
+#: So often a task is sent again that did not get to its engine. [count]
+MOST_STRAYS = 3
+
 #: After these, calls that wait for others may wait for ever.
 _MAKE_STUCK = (TaskWaits, TasksReturned, AttemptsMissing, EngineLost)
 
@@ -409,7 +412,8 @@ class ControllerState(Mover):
                 continue
             engine = self.engines[attempt.engine]
             engines[engine] = None
-            if attempt in event.untouched:
+            if attempt in event.untouched and task.strays < MOST_STRAYS:
+                task.strays += 1
                 self._give_back(task, engine)
             else:
                 self._stop(task, engine, sentences.UNANSWERED)

@@ -70,6 +70,8 @@ class Task:
     state: TaskState = TaskState.WAITING
     #: The attempt that runs, else the last one.
     attempt: Attempt | None = None
+    #: How often it got lost on its way to an engine. [count]
+    strays: int = 0
     #: How often it was dispatched, also to engines that gave it back. [count]
     sent: int = 0
     #: When that attempt was dispatched. [s]

@@ -11,7 +11,7 @@ from tests.chaos.scale import HANGS_S, count, scale
 from tests.chaos.wholestack import WholeStack
 
 #: Of each kind.
-TASKS = scale(80, 4000)
+TASKS = scale(60, 4000)
 ROUNDS = scale(1, 20)
 
 ALL = 3 * TASKS + TASKS // 10
@@ -54,7 +54,9 @@ def run(stack):
     seen = ("attempts_missing", "unverified", "stale")
     count("R9", rounds=1, **ends, **{name: stack.counters[name] for name in seen})
     for number, cell in enumerate(cells):
-        assert cell.exception() is not None or cell.stdout == f"{number}\n"
+        # Output that a connection has lost is not missed: see docs/guarantees.md.
+        assert cell.stdout in (f"{number}\n", "")
+        assert cell.stdout or cell.exception() is not None or "client" in stack.disturbed
     return ends
 
 

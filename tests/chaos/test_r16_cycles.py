@@ -15,7 +15,7 @@ from tests.chaos.scale import count, scale
 
 pytestmark = pytest.mark.kernels
 
-CYCLES = scale(5, 1000)
+CYCLES = scale(3, 1000)
 
 #: Where the cluster can use the network, it does so encrypted.
 TRANSPORTS = ["ipc", "tcp"] if "transport" in inspect.signature(ipyviews.Cluster).parameters else []

@@ -120,6 +120,8 @@ class WholeStack:
         monkeypatch.setattr("ipyviews.controller.driver.secrets", made)
         monkeypatch.setattr(asyncio, "new_event_loop", VirtualLoop)
         self._folder, self._n, self._seed = folder, n, seed
+        #: Where something goes wrong now.
+        self.disturbed = ()
         info = {"version": __version__, "cluster_id": "test", "life": "ab" * 8, "pid": 1, "n": n}
         ports = {"shell_port": 1, "control_port": 4}
         key = {"transport": "ipc", "ip": str(folder / "c"), "key": "ab" * 32}
@@ -153,6 +155,7 @@ class WholeStack:
 
     def disturb(self, *hops, **faults):
         """Set what goes wrong from now on: with requests of the client, with calls, with cells."""
+        self.disturbed = hops if faults else ()
         urls = {"client": [f"ipc://{self._folder / 'c'}-1"]}
         kernels = self.driver.fleet.launcher.kernels.values()
         urls |= {hop: [kernel.url(hop) for kernel in kernels] for hop in ("apply", "shell")}

@@ -77,6 +77,7 @@ def test_many_are_asked_for_in_turns(fake, rc, monkeypatch):
     wait_until(lambda: len(fake.held) == 5)
     for _ in range(4):
         fake.do(rc.connection._silence.look)
+    wait_until(lambda: fake.names().count("missing_request") == 3)
     asked = [len(content["tasks"]) for name, content, _ in fake.requests if "missing" in name]
     assert asked == [2, 1, 2]
     fake.release()

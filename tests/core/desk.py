@@ -244,7 +244,7 @@ class Desk:
 TASK = attrgetter(
     *("id", "state", "order", "attempt", "started", "charge", "runs", "retries", "reruns"),
     *("cancelled", "queued", "deadline", "sent", "recalled", "suspect", "estimate_s"),
-    *("narrowed", "begun", "avoid"),
+    *("narrowed", "begun", "avoid", "strays"),
 )
 ENGINE = attrgetter(
     *("id", "state", "incarnation", "can_apply", "draining", "kind", "reason"),

@@ -72,3 +72,12 @@ def test_a_cancelled_one_is_cancelled():
     desk.cancel("r.0")
     desk.miss(desk.attempt("r.0"))
     assert desk.verdict("r.0") is Verdict.CANCELLED
+
+
+def test_one_that_never_gets_there_is_not_sent_for_ever():
+    desk = Desk(engines=1)
+    desk.submit("r.0", 0)
+    for _ in range(4):
+        assert desk.verdict("r.0") is None
+        desk.miss(desk.attempt("r.0"), untouched=1)
+    assert desk.verdict("r.0") is Verdict.ENGINE_LOST
