@@ -136,7 +136,7 @@ class Backlog:
     #: Cells begun and not ended; more than one when a cell runs cells.
     cells: int = 0
     #: Attempts that came and whose answer has not been sent.
-    unanswered: dict[str, None] = field(default_factory=dict)
+    outstanding: dict[str, None] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
     _oldest: deque[tuple[str, int]] = field(default_factory=deque)
     # Calls up to this number may have come and be forgotten.
@@ -214,7 +214,7 @@ class Backlog:
         with self.lock:
             running = [one for one in (self.running, self.cell) if one is not None]
             waiting = [call.attempt for call in self.waiting]
-            return list(dict.fromkeys([*running, *waiting, *self.unanswered]))
+            return list(dict.fromkeys([*running, *waiting, *self.outstanding]))
 
     def unseen(self, asked: dict[str, int]) -> list[str]:
         """Name those of the calls, given with their numbers, that never came, or were given back.
@@ -232,17 +232,17 @@ class Backlog:
         """Note that these have been answered; only once the answer was sent."""
         with self.lock:
             for attempt in attempts:
-                self.unanswered.pop(attempt, None)
+                self.outstanding.pop(attempt, None)
 
     def returned(self, attempts: Iterable[str]) -> None:
         """Note that these have been given back; only once that was sent."""
         with self.lock:
             for attempt in attempts:
-                self.unanswered.pop(attempt, None)
+                self.outstanding.pop(attempt, None)
                 self._known.discard(attempt)
 
     def _remember(self, call: Call) -> None:
-        self.unanswered[call.attempt] = None
+        self.outstanding[call.attempt] = None
         self._known.add(call.attempt)
         self._oldest.append((call.attempt, call.number))
         if len(self._oldest) > MEMORY:

@@ -1,6 +1,7 @@
 """`Cluster`: its options, its verbs, and its end."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -212,3 +213,13 @@ def test_nothing_is_left_when_the_agent_is_killed(wait_until):
         wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 3)
     wait_until(lambda: not folder.exists(), 10)
     cluster.stop_cluster_sync()
+
+
+def test_without_room_for_its_folder_the_start_says_so_and_leaves_nothing(run_root, monkeypatch):
+    def is_full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ipyviews.launching.rundir.write_private", is_full)
+    with pytest.raises(ClusterError, match=r"No space left on device\. Make room there"):
+        Cluster(n=1).start_cluster_sync()
+    assert not list((run_root / "ipv").iterdir())
