@@ -43,8 +43,8 @@ class NotPure(UsageError, RuntimeError):
 class LoadBalancedView(View):
     """Each call runs on one engine that the scheduler chooses; results are bare values.
 
-    Flags besides those of every view: ``after``, ``follow``, ``timeout``, ``retries``. They count
-    for the calls made while they are set, best with `temp_flags`.
+    Flags besides those of every view: ``after``, ``follow``, ``timeout``, ``retries``,
+    ``reruns``. They count for the calls made while they are set, best with `temp_flags`.
 
     Examples
     --------
@@ -64,10 +64,13 @@ class LoadBalancedView(View):
     timeout = AnyTrait(0.0)
     #: How often a call that raised is run again, there or elsewhere. [count]
     retries = Integer(0, min=0)
+    #: How often a call is run again whose engine died while it ran. Not after its own exit, crash
+    #: or lack of memory. [count]
+    reruns = Integer(1, min=0)
 
     is_balanced = True
 
-    _flags = (*View._flags, "follow", "after", "timeout", "retries")  # noqa: SLF001 - its own base
+    _flags = (*View._flags, "follow", "after", "timeout", "retries", "reruns")  # noqa: SLF001
 
     @validate("after", "follow")
     def _check_dependency(self, proposal: Any) -> Any:
@@ -204,6 +207,8 @@ class LoadBalancedView(View):
                 found[name] = value
         if self._session.scheme == "pure":
             self._check_pure(found, f)
+        if self.reruns != 1:
+            found["reruns"] = self.reruns
         return found
 
     def _check_pure(self, limits: dict[str, Any], f: Any) -> None:

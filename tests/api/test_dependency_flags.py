@@ -183,13 +183,14 @@ def test_what_is_no_dependency_is_a_value_error_and_leaves_all_flags_as_they_wer
 @row("2.3-retries-type")
 @pytest.mark.parametrize("bad", ["3", 1.5, None, -1])
 def test_retries_is_a_whole_number(fake_lv, bad):
-    with pytest.raises(traitlets.TraitError):
-        fake_lv.set_flags(retries=bad)
-    assert fake_lv.retries == 0
+    for flag, default in (("retries", 0), ("reruns", 1)):
+        with pytest.raises(traitlets.TraitError):
+            fake_lv.set_flags(**{flag: bad})
+        assert getattr(fake_lv, flag) == default
 
 
 def test_flags_of_a_block_are_sent_with_its_calls_cells_and_maps_only(fake, fake_lv):
-    with fake_lv.temp_flags(retries=2, timeout=9, label="mine"):
+    with fake_lv.temp_flags(retries=2, reruns=0, timeout=9, label="mine"):
         fake_lv.apply_sync(abs, -1)
         fake_lv.map_sync(abs, [-1])
         list(fake_lv.imap(abs, [-1]))
@@ -197,10 +198,9 @@ def test_flags_of_a_block_are_sent_with_its_calls_cells_and_maps_only(fake, fake
         inside = [ours for _, _, ours in fake.requests if "any" in ours]
     fake_lv.apply_sync(abs, -1)
     assert len(inside) == 4
-    assert {(ours["retries"], ours["timeout"], ours["label"]) for ours in inside} == {
-        (2, 9.0, "mine")
-    }
-    assert {"retries", "timeout", "label"}.isdisjoint(fake.requests[-1][2])
+    names = ("retries", "reruns", "timeout", "label")
+    assert {tuple(ours[name] for name in names) for ours in inside} == {(2, 0, 9.0, "mine")}
+    assert set(names).isdisjoint(fake.requests[-1][2])
 
 
 # -- the scheme 'pure' -----------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_flags_are_traits(fake_rc):
 @row("2.1-flags-direct", "2.1-flags-balanced", "2.1-flag-defaults", "11-track")
 def test_flags_and_their_defaults(fake_rc):
     common = {"block": False, "track": False, "label": None}
-    balanced = {"follow": None, "after": None, "timeout": 0.0, "retries": 0}
+    balanced = {"follow": None, "after": None, "timeout": 0.0, "retries": 0, "reruns": 1}
     for view, flags in (
         (fake_rc[:], common),
         (fake_rc.broadcast_view(), common),
