@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ipyviews.client.session import Targets
     from ipyviews.client.table import EngineTable
+    from ipyviews.deaths import DeathReport
     from ipyviews.launching.rundir import ClusterFile
     from ipyviews.transport.base import Transport
 
@@ -128,6 +129,10 @@ class AsyncClient(AsyncRecordVerbs, LegacyNames):
     async def status(self) -> dict[str, Any]:
         """Return what the controller knows of engines and clients."""
         return await control.status(self)
+
+    async def deaths(self) -> list[DeathReport]:
+        """Tell why engines died, the latest last; see `Client.deaths`."""
+        return await control.deaths(self)
 
     async def interrupt(self, targets: Targets = None) -> int:
         """Interrupt what this client runs on the engines; see `Client.interrupt`."""

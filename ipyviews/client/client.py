@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipyviews.client.directview import DirectView
     from ipyviews.client.session import Targets
     from ipyviews.client.table import EngineTable
+    from ipyviews.deaths import DeathReport
     from ipyviews.launching.rundir import ClusterFile
     from ipyviews.transport.base import Transport
 
@@ -224,6 +225,14 @@ class Client(RecordVerbs, LegacyNames):
     def status(self) -> dict[str, Any]:
         """Return what the controller knows of engines and clients; see docs/protocol.md."""
         return control.status(self).result()
+
+    def deaths(self) -> list[DeathReport]:
+        """Tell why engines died, the latest last; those that were told to end are not among them.
+
+        The latest 100 of the cluster are remembered. Those that a task met with are in the
+        ``reports`` of its `EngineError`.
+        """
+        return control.deaths(self).result()
 
     def interrupt(self, targets: Targets = None) -> int:
         """Interrupt what this client runs on the engines; returns how many tasks. [count]."""

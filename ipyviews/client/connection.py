@@ -182,6 +182,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - handed to whoever waits for the greeting
             greeted.settle(error)
             return
+        self.ledger.deaths.take(content.get("deaths", ()))
         self._take_engines(content)
         greeted.settle(content)
         self._link.start_pings()
@@ -422,6 +423,8 @@ class Connection:
         self._trace("<-", message.msg_type, message.parent_id, content)
         if message.msg_type.endswith("_reply"):
             self._replied(message, content, task)
+        elif message.msg_type == "death_notice":
+            self.ledger.deaths.take(content.get("deaths", ()))
         else:
             self.ledger.written(message, content, task)
 
@@ -431,7 +434,8 @@ class Connection:
             if message.msg_type == "execute_reply":
                 # One that was submitted again does not know what it runs.
                 task.kind = "execute"
-            task.finish(message, self._sharing.replied(task.id, message, content))
+            content = self._sharing.replied(task.id, message, content)
+            task.finish(message, content, self.ledger.deaths.of(message.ours))
             self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.

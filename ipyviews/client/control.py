@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.answers import Answer
 from ipyviews.client.calls import call_direct
+from ipyviews.client.deaths import read
 from ipyviews.client.results import AsyncResult
 from ipyviews.client.session import WrongType
 from ipyviews.client.table import EngineTable
@@ -19,6 +20,7 @@ from ipyviews.errors import ControllerLost, EngineError, UsageError
 if TYPE_CHECKING:
     from ipyviews.client.session import Session, Targets
     from ipyviews.client.tasks import Task
+    from ipyviews.deaths import DeathReport
 
 #: Longest time a restart or a shutdown of engines may take [s].
 SLOW_S = 120.0
@@ -50,6 +52,11 @@ def clear(session: Session, targets: Targets) -> AsyncResult:
 def status(session: Session) -> Answer[dict[str, Any]]:
     """See `Client.status`."""
     return session.connection.request("status")
+
+
+def deaths(session: Session) -> Answer[list[DeathReport]]:
+    """See `Client.deaths`."""
+    return status(session).then(lambda content: read(content.get("deaths", ())))
 
 
 def table(session: Session) -> Answer[EngineTable]:

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ipyviews.client.bell import Bell
+from ipyviews.client.deaths import Deaths
 from ipyviews.client.display import relay
 from ipyviews.client.late import Late
 from ipyviews.client.outputs import OUTPUT_TYPES
@@ -56,6 +57,8 @@ class Ledger:
         self.sent = 0
         #: Tasks that have ended and may still write.
         self.late = Late()
+        #: Why engines died, as the controller told before the replies of what died with them.
+        self.deaths = Deaths()
         self._listeners: dict[str, list[Listener]] = {}
 
     def enter(self, tasks: Sequence[Task]) -> None:

@@ -201,7 +201,7 @@ class Control:
         pid = content.get("pid")
         name = str(content.get("name", ""))[:100]
         self._clients.join(client, name, pid if isinstance(pid, int) else None)
-        return {**self._cluster, **self.engines()}
+        return {**self._cluster, **self.engines(), "deaths": self._fleet.deaths.told()}
 
     def engines(self) -> Fields:
         """Return what clients are told of the engines."""
@@ -257,7 +257,12 @@ class Control:
             memory = None if engine.state == "lost" else resident_bytes(info["pid"])
             engines.append({**info, "memory": memory})
         clients = [{"id": c.id, "name": c.name, "pid": c.pid} for c in self._clients]
-        return {"engines": engines, "clients": clients, "counters": dict(self._counters)}
+        return {
+            "engines": engines,
+            "clients": clients,
+            "counters": dict(self._counters),
+            "deaths": self._fleet.deaths.told(),
+        }
 
     def _queue(self, _client: ClientId, content: Fields) -> Fields:
         """Name the unfinished tasks of each engine, and those without one."""

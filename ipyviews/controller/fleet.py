@@ -12,10 +12,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller.deaths import Deaths, describe
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
-from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost
-from ipyviews.engine import begun
+from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost, Kind
+from ipyviews.engine import begun, crashes
 from ipyviews.errors import ClusterError, UsageError
 from ipyviews.ids import Attempt, ClientId, EngineId
 from ipyviews.launching.kernels import KernelRequest
@@ -35,9 +36,6 @@ log = logging.getLogger(__name__)
 
 #: Between the report of an exit and its verdict [s]: what the kernel sent last is still arriving.
 LAST_WORDS_S = 0.05
-
-#: How much of a dead engine's stderr is told. [lines]
-TAIL_LINES = 5
 
 
 @dataclass(slots=True)
@@ -114,6 +112,8 @@ class Fleet:
         self._feed = feed
         self._loop = asyncio.get_running_loop()
         self._engines: dict[EngineId, Engine] = {}
+        #: Those that nobody asked for.
+        self.deaths = Deaths()
         #: Makes kernels; set before the first start.
         self.launcher: KernelLauncher
         #: Engines that should be there. [count]
@@ -240,11 +240,10 @@ class Fleet:
         sentence = describe(report)
         log.warning("engine %s.%s ended: %s", engine_id, incarnation, report.sentence)
         if engine.state == "live":
-            self._loop.call_later(
-                LAST_WORDS_S, self._verdict, engine, incarnation, sentence, report.self_inflicted
-            )
+            self._loop.call_later(LAST_WORDS_S, self._verdict, engine, incarnation, report)
         else:
             engine.reason = sentence
+            self.deaths.note((engine_id, incarnation), report)
             if engine.link is not None:
                 self._links.disconnect(engine.link, sentence)
 
@@ -255,25 +254,30 @@ class Fleet:
         else:
             self._gate.published(link, message)
 
-    def _verdict(self, engine: Engine, incarnation: int, sentence: str, own_fault: bool) -> None:
+    def _verdict(self, engine: Engine, incarnation: int, report: ExitReport) -> None:
         if engine.state == "live" and engine.incarnation == incarnation:
-            self._lose(engine, sentence, self_inflicted=own_fault)
+            self._lose(engine, describe(report), report=report)
 
     def _lose(
         self,
         engine: Engine,
         reason: str,
         *,
-        self_inflicted: bool = False,
+        report: ExitReport | None = None,
         restarting: bool = False,
     ) -> None:
         incarnation = engine.incarnation if engine.state == "live" else 0
         untouched: set[Attempt] = set()
         ended: set[Attempt] = set()
         if engine.link is not None:
-            calls = self._gate.engine_lost(engine.link)
+            flights = self._gate.engine_lost(engine.link)
             self._links.disconnect(engine.link, reason)
+            calls = [flight for flight in flights if flight.kind is Kind.APPLY]
             untouched, ended = _sort(engine, engine.link, calls)
+            if report is not None:
+                over = untouched | ended
+                running = [one.attempt.task for one in flights if one.attempt not in over]
+                self._note_death(engine, report, running, restarted=restarting)
             engine.link = None
         engine.enter("lost", reason)
         lost = EngineLost(
@@ -281,13 +285,27 @@ class Fleet:
             engine.id,
             incarnation,
             reason,
-            self_inflicted=self_inflicted,
+            self_inflicted=report is not None and report.self_inflicted,
             restarting=restarting,
             untouched=frozenset(untouched),
             ended=frozenset(ended),
         )
         self._feed(lost)
         self.on_change()
+
+    def _note_death(
+        self, engine: Engine, report: ExitReport, running: Sequence[str], *, restarted: bool
+    ) -> None:
+        assert engine.link is not None  # noqa: S101 - it was live
+        kernel = engine.link.kernel
+        self.deaths.note(
+            (engine.id, engine.incarnation),
+            report,
+            running=running,
+            words=engine.link.words,
+            crash=crashes.read(str(kernel.connection_file)),
+            restarted=restarted,
+        )
 
     # -- bringing an engine up -------------------------------------------------------------------
 
@@ -368,11 +386,3 @@ def _sort(engine: Engine, link: Link, calls: Sequence[Flight]) -> tuple[set[Atte
         return unsent, set()
     left, ended = begun.stop(str(engine.kernel.connection_file), link.name, sent)
     return unsent | {sent[number] for number in left}, {sent[number] for number in ended}
-
-
-def describe(report: ExitReport) -> str:
-    """Put an exit report into one sentence, with the last lines of stderr."""
-    lines = [line for line in report.tail.splitlines() if line.strip()][-TAIL_LINES:]
-    if not lines:
-        return report.sentence
-    return f"{report.sentence}; its last words: " + " | ".join(lines)

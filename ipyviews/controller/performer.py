@@ -275,6 +275,8 @@ class Performer:
             "engine": attempt.engine if attempt else pending.engine,
             "attempts": self._history(runs),
         }
+        if verdict in (Verdict.ENGINE_LOST, Verdict.UNKNOWN_ENGINE):
+            ours["deaths"] = self.fleet.deaths.named(runs, pending.engine)
         metadata: dict[str, Any] = {"ipyviews": ours}
         message = flight.reply if flight and verdict is Verdict.REPLIED else None
         body: Frame | dict[str, Any]

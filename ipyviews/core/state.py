@@ -344,6 +344,8 @@ class ControllerState(Mover):
         self._stop(task, engine, engine.reason, counts=started)
         pool = task.home if isinstance(task.home, Pool) else None
         what = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
+        if (losses := task.losses) > 1:
+            what = f"{what} (the last of {losses} engines that were lost with this task)"
         if task.cancelled:
             self._finish(task, Verdict.CANCELLED, f"cancelled; {what}")
         elif pool is None or guilty or not task.reruns or task.is_unwanted:

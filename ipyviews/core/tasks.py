@@ -8,6 +8,8 @@ from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING
 
+from ipyviews.core.events import Status
+
 if TYPE_CHECKING:
     from ipyviews.core.clients import Client
     from ipyviews.core.dependencies import Condition
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from ipyviews.core.events import Kind
     from ipyviews.core.queues import Home
     from ipyviews.ids import Attempt, EngineId, RequestId, TaskId
+
+
+#: Outcomes of runs whose engine lived on.
+_OUTCOMES = frozenset(map(str, Status))
 
 
 class TaskState(StrEnum):
@@ -98,6 +104,11 @@ class Task:
     def is_alone(self) -> bool:
         """Whether no other balanced task may be on its engine: one's loss must not be another's."""
         return self.suspect or not self.reruns
+
+    @property
+    def losses(self) -> int:
+        """How many engines were lost while they had it."""
+        return sum(run.outcome not in _OUTCOMES for run in self.runs)
 
     @property
     def is_timed(self) -> bool:

@@ -9,7 +9,7 @@ import os
 import threading
 from typing import Any
 
-from . import names
+from . import crashes, names
 from .adapter import Kernel
 from .backlog import Backlog
 from .begun import Begun
@@ -29,7 +29,8 @@ class Extension:
     def __init__(self, shell: Any) -> None:
         self._pid = os.getpid()
         self._kernel = Kernel(shell)
-        self._begun = Begun(bind_kernel())
+        self._connection_file = bind_kernel()
+        self._begun = Begun(self._connection_file)
         self._backlog = Backlog(begun=self._begun)
         self._interrupts = Interrupts(
             self._backlog, self._kernel.call_soon, TASK_CODE, self._kernel.cell_code
@@ -60,6 +61,7 @@ class Extension:
     def join(self, name: str) -> str:
         """Take a name, lift the iopub send limit, and report as JSON."""
         self._begun.open(name)
+        crashes.watch(self._connection_file)
         self._channel.name = name
         self._kernel.lift_send_limit()
         return json.dumps(
@@ -95,6 +97,7 @@ class Extension:
         self._sharing.close()
         self._channel.close()
         self._begun.close()
+        crashes.stop()
         self._interrupts.uninstall()
         self._kernel.close()
 
