@@ -158,9 +158,15 @@ class AsyncClient(AsyncRecordVerbs, LegacyNames):
         """Start more engines; see `Client.start_engines`."""
         return await control.start(self, n, kernel)
 
-    async def restart(self, targets: Targets = "all", *, now: bool = False) -> None:
+    async def restart(
+        self, targets: Targets = "all", *, now: bool = False, setup: bool = True
+    ) -> None:
         """Restart engines; see `Client.restart`."""
-        await control.restart(self, targets, now=now)
+        await control.restart(self, targets, now=now, setup=setup)
+
+    async def auto_restart(self, limit: bool | int | tuple[int, float] | None = True) -> None:
+        """Decide whether engines that die are started again; see `Client.auto_restart`."""
+        await control.auto_restart(self, limit)
 
     async def shutdown(
         self,

@@ -277,7 +277,7 @@ class Client(RecordVerbs, LegacyNames):
         """Start more engines and return their ids at once; see `wait_for_engines`."""
         return control.start(self, n, kernel).result()
 
-    def restart(self, targets: Targets = "all", *, now: bool = False) -> None:
+    def restart(self, targets: Targets = "all", *, now: bool = False, setup: bool = True) -> None:
         """Restart engines; each keeps its id and loses its names. Returns when they are back.
 
         Parameters
@@ -286,8 +286,31 @@ class Client(RecordVerbs, LegacyNames):
             Which; also engines that are gone.
         now
             Whether they are killed at once instead of being asked to end.
+        setup
+            Whether their set-up cells (``execute(code, setup=True)``, ``%%px --setup``) are run
+            before anything else; if not, they are forgotten.
         """
-        control.restart(self, targets, now=now).result()
+        control.restart(self, targets, now=now, setup=setup).result()
+
+    def auto_restart(self, limit: bool | int | tuple[int, float] | None = True) -> None:
+        """Decide whether engines that die are started again by themselves; at first they are not.
+
+        An engine comes back under its id, without its names; its set-up cells are run before
+        anything else. What had not begun on it waits for that, what it ran fails or is run again
+        as ever. Beyond the limit it stays away, which is said once.
+
+        Parameters
+        ----------
+        limit
+            How often each engine: True for 3 times in 60 s, a number of times in 60 s, or
+            ``(times, seconds)``; False for never.
+
+        Raises
+        ------
+        UsageError
+            It is no limit.
+        """
+        control.auto_restart(self, limit).result()
 
     def shutdown(
         self,

@@ -424,7 +424,7 @@ class Connection:
         if message.msg_type.endswith("_reply"):
             self._replied(message, content, task)
         elif message.msg_type == "death_notice":
-            self.ledger.deaths.take(content.get("deaths", ()))
+            self.ledger.deaths.heard(content)
         else:
             self.ledger.written(message, content, task)
 

@@ -16,6 +16,7 @@ from ipyviews.client.session import WrongType
 from ipyviews.client.table import EngineTable
 from ipyviews.engine import verbs
 from ipyviews.errors import ControllerLost, EngineError, UsageError
+from ipyviews.launching.options import restart_limit
 
 if TYPE_CHECKING:
     from ipyviews.client.session import Session, Targets
@@ -99,11 +100,16 @@ def start(session: Session, n: int, kernel: str | None) -> Answer[list[int]]:
     return connection.request("start", n=n, kernel=kernel).then(expect)
 
 
-def restart(session: Session, targets: Targets, *, now: bool) -> Answer[None]:
+def restart(session: Session, targets: Targets, *, now: bool, setup: bool = True) -> Answer[None]:
     """See `Client.restart`."""
     engines = even_lost(session, targets)
-    answer = session.connection.request("restart", SLOW_S, engines=engines, now=now)
+    answer = session.connection.request("restart", SLOW_S, engines=engines, now=now, setup=setup)
     return answer.then(_check_back)
+
+
+def auto_restart(session: Session, limit: Any) -> Answer[None]:
+    """See `Client.auto_restart`."""
+    return session.connection.request("auto_restart", limit=restart_limit(limit)).then(_none)
 
 
 def _check_back(content: dict[str, Any]) -> None:

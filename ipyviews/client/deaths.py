@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from ipyviews.deaths import DeathReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+log = logging.getLogger(__name__)
 
 #: Deaths that are remembered. [count]
 MOST_DEATHS = 200
@@ -30,6 +33,12 @@ class Deaths:
             self._known[report.engine, report.incarnation] = report
         while len(self._known) > MOST_DEATHS:
             self._known.popitem(last=False)
+
+    def heard(self, content: Mapping[str, Any]) -> None:
+        """Take a ``death_notice``; say once that an engine is not started again."""
+        self.take(content.get("deaths", ()))
+        if refusal := content.get("refusal"):
+            log.warning("%s", refusal)
 
     def of(self, ours: Mapping[str, Any]) -> tuple[DeathReport, ...]:
         """Return the reports that a reply names; see ``m.deaths`` in docs/protocol.md."""

@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller.config import read_limit
 from ipyviews.controller.inspection import Inspection
 from ipyviews.controller.performer import error_content
 from ipyviews.core.effects import Interrupt, Reply
@@ -95,6 +96,7 @@ class Control:
             "status_request": self._status,
             "start_request": self._start,
             "restart_request": self._restart,
+            "auto_restart_request": self._auto_restart,
             "signal_request": self._signal,
             "shutdown_request": self._shutdown,
             "queue_request": self._queue,
@@ -279,8 +281,13 @@ class Control:
 
     async def _restart(self, _client: ClientId, content: Fields) -> Fields:
         ids = _engine_ids(content)
-        await self._fleet.restart(ids, now=content.get("now") is True)
+        setup = content.get("setup") is not False
+        await self._fleet.restart(ids, now=content.get("now") is True, setup=setup)
         return {"engines": [engine.info() for engine in self._fleet.find(ids)]}
+
+    def _auto_restart(self, _client: ClientId, content: Fields) -> Fields:
+        self._fleet.revival.limit = read_limit(content.get("limit"))
+        return {}
 
     async def _signal(self, _client: ClientId, content: Fields) -> Fields:
         number = _number(content, "signal", least=1, most=signal.NSIG - 1)

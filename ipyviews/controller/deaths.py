@@ -77,6 +77,7 @@ class Deaths:
         words: LastWords | None = None,
         crash: str = "",
         restarted: bool = False,
+        refusal: str = "",
     ) -> None:
         """Note that an engine died.
 
@@ -94,6 +95,8 @@ class Deaths:
             What `faulthandler` left in a file.
         restarted
             Whether it is started again by itself.
+        refusal
+            Why it is not, although engines are.
         """
         tail, trace = split_trace(report.tail)
         lines = [*(words.lines() if words else ()), *_last_lines(tail)]
@@ -117,7 +120,7 @@ class Deaths:
         content = self._known[name] = death.as_content()
         while len(self._known) > MOST_DEATHS:
             self._known.popitem(last=False)
-        self.announce("death_notice", {"deaths": [content]})
+        self.announce("death_notice", {"deaths": [content], "refusal": refusal})
 
     def told(self) -> list[dict[str, Any]]:
         """Return all that are remembered, the latest last."""

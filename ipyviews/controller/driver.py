@@ -86,6 +86,7 @@ class Driver:
         self._connect_rooms()
         self.fleet.launcher = make_launcher(self.fleet.exited)
         self.fleet.deaths.announce = self.clients.announce
+        self.requests.setups = self.fleet.setups
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _bind(self, port: str) -> Channel:

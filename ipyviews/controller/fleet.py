@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ipyviews.controller.deaths import Deaths, describe
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
+from ipyviews.controller.setups import Revival, Setups
 from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost, Kind
 from ipyviews.engine import begun, crashes
 from ipyviews.errors import ClusterError, UsageError
@@ -114,6 +115,9 @@ class Fleet:
         self._engines: dict[EngineId, Engine] = {}
         #: Those that nobody asked for.
         self.deaths = Deaths()
+        self.revival = Revival(config.restart)
+        self.setups = Setups()
+        self._is_closing = False
         #: Makes kernels; set before the first start.
         self.launcher: KernelLauncher
         #: Engines that should be there. [count]
@@ -178,8 +182,10 @@ class Fleet:
         self.on_change()
         return started
 
-    async def restart(self, ids: Sequence[int], *, now: bool) -> None:
+    async def restart(self, ids: Sequence[int], *, now: bool, setup: bool = True) -> None:
         """Restart engines; returns when all have joined again or failed to.
+
+        Without `setup` their set-up cells are not run there, and forgotten.
 
         Raises
         ------
@@ -193,6 +199,9 @@ class Fleet:
                     f"engine {engine.id} cannot be restarted now: it is {engine.state}"
                 )
         for engine in engines:
+            self.revival.forgive(engine.id)
+            if not setup:
+                self.setups.forget(engine.id)
             if engine.state == "live":
                 self._lose(engine, "it was restarted", restarting=True)
             else:
@@ -222,6 +231,7 @@ class Fleet:
 
     async def close(self, *, politely: bool) -> None:
         """Let go of all engines, then end their kernels at once."""
+        self._is_closing = True
         work = [engine.work for engine in self._engines.values() if engine.work is not None]
         for task in work:
             task.cancel()
@@ -255,8 +265,17 @@ class Fleet:
             self._gate.published(link, message)
 
     def _verdict(self, engine: Engine, incarnation: int, report: ExitReport) -> None:
-        if engine.state == "live" and engine.incarnation == incarnation:
-            self._lose(engine, describe(report), report=report)
+        if self._is_closing or engine.state != "live" or engine.incarnation != incarnation:
+            return
+        reason, revives = describe(report), self.revival.allows(engine.id, self._loop.time())
+        refusal = "" if revives else self.revival.refusal(engine.id)
+        if refusal:
+            reason = f"{reason}; {refusal}"
+            log.warning("%s", refusal)
+        self._lose(engine, reason, report=report, restarting=revives, refusal=refusal)
+        if revives:
+            self._begin(engine, lambda engine: self._relaunch(engine, now=True))
+            self.on_change()
 
     def _lose(
         self,
@@ -265,6 +284,7 @@ class Fleet:
         *,
         report: ExitReport | None = None,
         restarting: bool = False,
+        refusal: str = "",
     ) -> None:
         incarnation = engine.incarnation if engine.state == "live" else 0
         untouched: set[Attempt] = set()
@@ -277,7 +297,7 @@ class Fleet:
             if report is not None:
                 over = untouched | ended
                 running = [one.attempt.task for one in flights if one.attempt not in over]
-                self._note_death(engine, report, running, restarted=restarting)
+                self._note_death(engine, report, running, restarting, refusal)
             engine.link = None
         engine.enter("lost", reason)
         lost = EngineLost(
@@ -294,7 +314,12 @@ class Fleet:
         self.on_change()
 
     def _note_death(
-        self, engine: Engine, report: ExitReport, running: Sequence[str], *, restarted: bool
+        self,
+        engine: Engine,
+        report: ExitReport,
+        running: Sequence[str],
+        restarted: bool,
+        refusal: str,
     ) -> None:
         assert engine.link is not None  # noqa: S101 - it was live
         kernel = engine.link.kernel
@@ -305,6 +330,7 @@ class Fleet:
             words=engine.link.words,
             crash=crashes.read(str(kernel.connection_file)),
             restarted=restarted,
+            refusal=refusal,
         )
 
     # -- bringing an engine up -------------------------------------------------------------------
@@ -347,7 +373,7 @@ class Fleet:
             # It has ended, or was shut down, before anybody could connect.
             raise ClusterError(engine.reason)
         engine.link = Link(engine.id, engine.incarnation, kernel, self._life)
-        engine.joining = Joining(self._links, engine.link)
+        engine.joining = Joining(self._links, engine.link, self.setups.of(engine.id))
         return await engine.joining.run()
 
     def _welcome(self, engine: Engine, joined: Joined) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from ipyviews.controller.turns import Turns
 from ipyviews.core.effects import Dispatch, Interrupt, Recall, Reply, Verdict, WakeAt
-from ipyviews.core.events import Kind, RepliesTaken, TaskReplied, TasksReturned, Woke
-from ipyviews.protocol.wire import pack
+from ipyviews.core.events import Kind, RepliesTaken, Status, TaskReplied, TasksReturned, Woke
+from ipyviews.protocol.wire import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -289,9 +289,15 @@ class Performer:
                 metadata = {**message.metadata, **metadata}
             if flight and flight.incomplete:
                 ours["incomplete_output"] = True
+            if pending.submission.is_setup and flight and flight.status is Status.OK:
+                self._note_setup(flight, pending)
         msg_type = REPLY_TYPES[pending.kind]
         self.clients.reply(client, (task, msg_type, body, metadata, buffers))
         self.records.ended(client, task, ours, body, buffers)
+
+    def _note_setup(self, flight: Flight, pending: PendingTask) -> None:
+        code = str(unpack(pending.submission.content).get("code", ""))
+        self.fleet.setups.note(flight.attempt.engine, code)
 
     def _history(self, runs: Sequence[Run]) -> list[list[Any]]:
         """Put the runs into wall-clock time; the core's clock means nothing elsewhere."""
