@@ -223,7 +223,13 @@ class Client(RecordVerbs, LegacyNames):
     # -- engines ------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """Return what the controller knows of engines and clients; see docs/protocol.md."""
+        """Return what the controller knows of engines and clients; see docs/protocol.md.
+
+        ``bounds`` is about memory and files: for the ``client``, the ``controller`` and each of
+        the ``engines`` (None for one that does not answer at once) what they keep ``now`` and at
+        ``most`` (None where other limits are its limit), and how much was ``dropped`` for that.
+        Names that end in ``bytes`` are sizes, the others counts.
+        """
         return control.status(self).result()
 
     def deaths(self) -> list[DeathReport]:

@@ -31,6 +31,7 @@ from ipyviews.client.nesting import Nesting
 from ipyviews.client.outbox import Outbox
 from ipyviews.client.sharing import Sharing
 from ipyviews.client.tasks import from_content
+from ipyviews.client.trimming import Trimmer
 from ipyviews.errors import (
     ClusterError,
     ControllerLost,
@@ -131,6 +132,7 @@ class Connection:
         #: What a call on an engine waits for, if this client is used in one.
         self.nesting = Nesting(self._tell_wait)
         self._io = IOThread(self._ended)
+        self._trimmer = Trimmer(self._io.loop.call_later)
         self._link = Link(
             self.address,
             self.session,
@@ -436,6 +438,7 @@ class Connection:
                 task.kind = "execute"
             content = self._sharing.replied(task.id, message, content)
             task.finish(message, content, self.ledger.deaths.of(message.ours))
+            self._trimmer.moved(task.size_bytes + task.reply_bytes)
             self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.

@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.answers import Answer
+from ipyviews.client.bounds import bounds
 from ipyviews.client.calls import call_direct
 from ipyviews.client.deaths import read
 from ipyviews.client.results import AsyncResult
@@ -52,17 +53,24 @@ def clear(session: Session, targets: Targets) -> AsyncResult:
 
 def status(session: Session) -> Answer[dict[str, Any]]:
     """See `Client.status`."""
-    return session.connection.request("status")
+
+    def add(content: dict[str, Any]) -> dict[str, Any]:
+        content["bounds"] = {"client": bounds(session), **content.get("bounds", {})}
+        return content
+
+    return session.connection.request("status", bounds=True).then(add)
 
 
 def deaths(session: Session) -> Answer[list[DeathReport]]:
     """See `Client.deaths`."""
-    return status(session).then(lambda content: read(content.get("deaths", ())))
+    answer = session.connection.request("status")
+    return answer.then(lambda content: read(content.get("deaths", ())))
 
 
 def table(session: Session) -> Answer[EngineTable]:
     """See `Client.table`."""
-    return status(session).then(lambda content: EngineTable(content["engines"]))
+    answer = session.connection.request("status")
+    return answer.then(lambda content: EngineTable(content["engines"]))
 
 
 def interrupt(session: Session, targets: Targets) -> Answer[int]:

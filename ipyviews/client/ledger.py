@@ -63,9 +63,19 @@ class Ledger:
 
     def enter(self, tasks: Sequence[Task]) -> None:
         """Expect the replies of new tasks."""
+        new = {task.id: task for task in tasks}
+        size = sum(task.size_bytes for task in tasks)
         with self.lock:
-            self.pending.update((task.id, task) for task in tasks)
-            self.pending_bytes += sum(task.size_bytes for task in tasks)
+            before = self.pending_bytes
+            try:
+                self.pending.update(new)
+                self.pending_bytes = before + size
+            except BaseException:
+                # Ctrl-C in between: who leaves must have been counted.
+                for name in new:
+                    self.pending.pop(name, None)
+                self.pending_bytes = before
+                raise
 
     def leave(self, tasks: Iterable[Task]) -> None:
         """Expect nothing more of these tasks."""
@@ -76,6 +86,8 @@ class Ledger:
                 if (listeners := self._listeners.pop(task.id, None)) is not None:
                     self.late.add(task, listeners)
                     self._tell_end(task, listeners)
+            if not self.pending:
+                self.pending_bytes = 0
         self.bell.ring()
 
     def find(self, task: str) -> Task | None:

@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller import bounds
 from ipyviews.controller.config import read_limit
 from ipyviews.controller.inspection import Inspection
 from ipyviews.controller.performer import error_content
@@ -250,7 +251,15 @@ class Control:
 
     # -- the cluster -----------------------------------------------------------------------------
 
-    def _status(self, _client: ClientId, _content: Fields) -> Fields:
+    def _status(self, _client: ClientId, content: Fields) -> Fields | Coroutine[Any, Any, Fields]:
+        return self._status_with_bounds() if content.get("bounds") is True else self._told()
+
+    async def _status_with_bounds(self) -> Fields:
+        of_engines = await bounds.of_engines(self._performer)
+        kept = bounds.of_controller(self._performer, self._counters)
+        return {**self._told(), "bounds": {"controller": kept, "engines": of_engines}}
+
+    def _told(self) -> Fields:
         engines, host = [], socket.gethostname()
         for engine in self._fleet:
             load = self._performer.state.engines[engine.id]

@@ -16,6 +16,7 @@ import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ipyviews.controller import logs
 from ipyviews.controller.channels import Channel
 from ipyviews.controller.clients import PROBE_AFTER_S, Clients
 from ipyviews.controller.control import Control
@@ -215,6 +216,7 @@ class Driver:
     def _probe(self) -> None:
         self.clients.probe()
         self.sharing.look()
+        logs.cap(self.config.folder, engines=not self.config.agent)
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _engines_changed(self) -> None:

@@ -24,6 +24,7 @@ from ipyviews.launching.kernels import KernelRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from pathlib import Path
 
     from ipyviews.controller.config import Config
     from ipyviews.controller.joining import Joined
@@ -148,6 +149,11 @@ class Fleet:
             if engine not in self._engines:
                 raise UsageError(f"there is no engine {engine}; there are {self._names()}")
         return [self._engines[EngineId(engine)] for engine in dict.fromkeys(ids)]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._config.folder
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())

@@ -401,7 +401,11 @@ class ControllerState(Mover):
 
     def _client_left(self, event: ClientLeft) -> None:
         client = self.clients.by_id.get(event.client)
-        if client is None or not event.drop:
+        if client is None:
+            return
+        if not event.drop:
+            client.left = True
+            self.clients.forget_if_done(client)
             return
         client.gone = True
         for task in list(client.held.values()):

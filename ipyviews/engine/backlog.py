@@ -203,6 +203,11 @@ class Backlog:
                 self.direct = sum(call.is_direct for call in self.waiting)
         return removed
 
+    @property
+    def remembered(self) -> int:
+        """How many attempts are remembered. [count]."""
+        return len(self._oldest)
+
     def holds(self) -> list[str]:
         """Name the attempts queued or running."""
         with self.lock:

@@ -78,6 +78,8 @@ class Channel:
         self.on_released: Callable[[dict[str, Any]], None] = lambda _: None
         #: Run there at each look around.
         self.on_look: Callable[[], None] = lambda: None
+        #: Tells what the engine keeps and may keep.
+        self.bounds: Callable[[], dict[str, Any]] = dict
         self._key = kernel.key
         self._seq = 0
         self._seen: dict[str, int] = {}
@@ -276,7 +278,7 @@ class Channel:
             self.send(request, "interrupt_reply", {"status": "ok", "found": found})
         elif msg_type == "ping_request":
             holds = {"status": "ok", "holds": self._backlog.holds(), "dropped": self.dropped}
-            self.send(request, "ping_reply", holds)
+            self.send(request, "ping_reply", {**holds, "bounds": self.bounds()})
         elif msg_type == "client_left":
             self.on_client_left(str(content.get("client")))
         elif msg_type == "segments_released":

@@ -11,12 +11,12 @@ from typing import Any
 
 from . import crashes, names
 from .adapter import Kernel
-from .backlog import Backlog
+from .backlog import MEMORY, Backlog
 from .begun import Begun
 from .binding import bind_kernel
 from .channel import Channel
 from .interrupts import Interrupts
-from .runner import TASK_CODE, Runner
+from .runner import MOST_FUNCTIONS, TASK_CODE, Runner
 from .segments import place
 from .sharing import Sharing
 from .shown import tell_errors
@@ -50,6 +50,7 @@ class Extension:
         self._channel.on_refused = self._runner.refuse
         self._channel.on_client_left = self._client_left
         self._channel.on_released = self._sharing.released
+        self._channel.bounds = self._bounds
         self._channel.on_look = self._sharing.tell_when_idle
         self._interrupts.poke = self._channel.poke
         self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
@@ -74,6 +75,14 @@ class Extension:
                 **self._kernel.describe(),
             }
         )
+
+    def _bounds(self) -> dict[str, Any]:
+        """Tell what is kept here and what may be; in the I/O thread."""
+        functions = len(self._runner.scope.functions)
+        return {
+            "functions": {"now": functions, "most": MOST_FUNCTIONS, "dropped": 0},
+            "attempts": {"now": self._backlog.remembered, "most": MEMORY, "dropped": 0},
+        }
 
     @property
     def running(self) -> str | None:
