@@ -405,6 +405,7 @@ class Fleet:
         elif engine.kernel is not None:
             kernel, engine.kernel = engine.kernel, None
             await kernel.shutdown()
+            self.launcher.forget(kernel)
 
     def _names(self) -> str:
         return ", ".join(map(str, self._engines)) or "none"

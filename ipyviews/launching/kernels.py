@@ -140,6 +140,10 @@ class KernelLauncher:
         await kernel.launch(self._folder, request)
         return kernel
 
+    def forget(self, kernel: LaunchedKernel) -> None:
+        """Let go of a kernel that was ended for good."""
+        self._kernels.discard(kernel)
+
     async def close(self, politely: bool) -> None:
         """End all kernels and let go of the agent.
 

@@ -62,6 +62,14 @@ async def test_clients_that_left_a_detached_cluster_are_forgotten_once_their_wor
     assert world.driver.records.memory.get(f"{waiting}.0").end is not None
 
 
+async def test_kernels_that_were_shut_down_are_let_go_of(start):
+    world = await start(2)
+    client = await world.client()
+    await client.ask("shutdown", engines=[1])
+    assert world.driver.fleet.launcher.forgotten == [world.kernels[1]]
+    assert world.driver.fleet.find([1])[0].kernel is None
+
+
 def test_a_long_file_of_a_process_keeps_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "MOST_BYTES", 1000)
     path = tmp_path / "log"
