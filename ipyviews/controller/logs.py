@@ -6,11 +6,11 @@ import logging
 import os
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 #: Length of a log file; when it is reached, half of it goes. [bytes]
 MOST_BYTES = 4 * 1024 * 1024

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipyviews.errors import UsageError
+from ipyviews.ids import EngineId
+from ipyviews.launching.rundir import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from ipyviews.ids import EngineId
+log = logging.getLogger(__name__)
 
 #: Set-up cells of one engine [count], and of all [bytes].
 MOST_CELLS = 200
@@ -18,12 +23,22 @@ MOST_BYTES = 16 * 1024 * 1024
 
 
 class Setups:
-    """The set-up cells that ran on engines, in the order they first did."""
+    """The set-up cells that ran on engines, in the order of their latest runs.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    path
+        Where they are written too, for a controller that takes the place of this one.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
         # The same text is the same cell: who runs a notebook again adds nothing.
         self._cells: dict[EngineId, dict[str, None]] = {}
         self.size = 0
+        for engine, cells in _read(path).items():
+            for code in cells:
+                self._add(EngineId(int(engine)), code)
 
     def check(self, engines: Sequence[EngineId], code: str) -> None:
         """Refuse a cell that could not be kept.
@@ -43,6 +58,10 @@ class Setups:
 
     def note(self, engine: EngineId, code: str) -> None:
         """Note that a cell succeeded; the latest run of the same text counts."""
+        self._add(engine, code)
+        self._write()
+
+    def _add(self, engine: EngineId, code: str) -> None:
         cells = self._cells.setdefault(engine, {})
         if code in cells:
             self.size -= len(code)
@@ -56,7 +75,30 @@ class Setups:
 
     def forget(self, engine: EngineId) -> None:
         """Forget the cells of an engine."""
-        self.size -= sum(map(len, self._cells.pop(engine, ())))
+        if engine in self._cells:
+            self.size -= sum(map(len, self._cells.pop(engine)))
+            self._write()
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        try:
+            cells = {str(engine): list(cells) for engine, cells in self._cells.items()}
+            write_private(self._path, json.dumps(cells))
+        except OSError as error:
+            # Only a controller that dies too would miss them.
+            log.warning("set-up cells were not written to %s: %s", self._path, error)
+
+
+def _read(path: Path | None) -> dict[str, list[str]]:
+    if path is None or not path.exists():
+        return {}
+    try:
+        found: dict[str, list[str]] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        log.warning("set-up cells could not be read from %s: %s", path, error)
+        return {}
+    return found
 
 
 class Limit(NamedTuple):
