@@ -42,7 +42,10 @@ class Deaths:
 
     def of(self, ours: Mapping[str, Any]) -> tuple[DeathReport, ...]:
         """Return the reports that a reply names; see ``m.deaths`` in docs/protocol.md."""
-        names = [tuple(name) for name in ours.get("deaths") or ()]
+        named = ours.get("deaths")
+        if not named:
+            return ()
+        names = [tuple(name) for name in named]
         return tuple(self._known[name] for name in names if name in self._known)
 
     def latest(self, engine: int) -> tuple[DeathReport, ...]:
