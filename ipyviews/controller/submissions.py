@@ -147,7 +147,9 @@ def parse_submission(message: Message) -> Submission:
     is_setup = message.ours.get("setup") is True
     if is_setup and (kind is not Kind.EXECUTE or choice.targets is None):
         raise UsageError("`setup` is for cells on engines that are named")
-    return Submission(kind, choice, tasks, ours, message.content, message.buffers, cuts, is_setup)
+    return Submission(
+        kind, choice, tasks, ours, message.content, message.buffers, cuts, is_setup=is_setup
+    )
 
 
 def _choice(ours: dict[str, Any], entries: int) -> Choice:
