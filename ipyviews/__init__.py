@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from ipyviews.cluster import Cluster
     from ipyviews.clusters import ClusterManager
+    from ipyviews.deaths import DeathReport
     from ipyviews.engine.binding import bind_kernel
     from ipyviews.errors import (
         AlreadyDisplayedError,
@@ -110,6 +111,7 @@ _HOMES = {
     "ClusterManager": "ipyviews.clusters",
     "CompositeError": _ERRORS,
     "ControllerLost": _ERRORS,
+    "DeathReport": "ipyviews.deaths",
     "Dependency": "ipyviews.client.dependencies",
     "DependencyTimeout": _ERRORS,
     "DirectView": "ipyviews.client.directview",
@@ -180,6 +182,7 @@ __all__ = [
     "ClusterManager",
     "CompositeError",
     "ControllerLost",
+    "DeathReport",
     "Dependency",
     "DependencyTimeout",
     "DirectView",

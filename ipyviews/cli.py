@@ -75,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end by itself after so long without a client",
     )
+    again = "start each engine that dies again, at most so often in a minute"
+    one.add_argument("--restart", type=_count, metavar="TIMES", help=again)
 
     one = commands.add_parser("stop", help="stop clusters")
     one.set_defaults(command=stop)
@@ -104,6 +106,7 @@ def start(options: argparse.Namespace) -> int:
         kernel=kernels[0] if len(kernels) == 1 else kernels,
         detached=True,
         idle_limit=options.idle_limit,
+        restart=options.restart,
     )
     with cluster.start_and_connect_sync() as client:
         count = len(client)

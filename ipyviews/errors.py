@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Self
 
-_NOTE = "On the engine:\n"
+    from ipyviews.deaths import DeathReport
 
+_NOTE = "On the engine:\n"
 Results = TypeVar("Results", bound="Mapping[Any, Any] | Iterable[Any]")
 
 
@@ -346,6 +347,14 @@ class TaskError(IPyViewsError):
 
 class EngineError(TaskError):
     """An engine died; the sentence names engine, task and signal or exit code."""
+
+    #: Why each engine died that was lost with the task, the latest last.
+    reports: Sequence[DeathReport] = ()
+
+    @property
+    def report(self) -> DeathReport | None:
+        """Why the engine died; None if it was told to end, or that is not known (any more)."""
+        return self.reports[-1] if self.reports else None
 
 
 class TaskAborted(TaskError):

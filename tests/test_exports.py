@@ -47,7 +47,7 @@ PROMISED = {
 }
 
 #: What is ours besides.
-OWN = {"AsyncClient", "error", "load_ipython_extension"}
+OWN = {"AsyncClient", "DeathReport", "error", "load_ipython_extension"}
 
 #: What numpydoc finds wrong: no text, unknown sections, their order, no full stop.
 DOCSTRING_FAULTS = {"GL06", "GL07", "GL08", "SS01", "SS03"}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ipyviews.client.session import Targets
     from ipyviews.client.table import EngineTable
+    from ipyviews.deaths import DeathReport
     from ipyviews.launching.rundir import ClusterFile
     from ipyviews.transport.base import Transport
 
@@ -129,6 +130,10 @@ class AsyncClient(AsyncRecordVerbs, LegacyNames):
         """Return what the controller knows of engines and clients."""
         return await control.status(self)
 
+    async def deaths(self) -> list[DeathReport]:
+        """Tell why engines died, the latest last; see `Client.deaths`."""
+        return await control.deaths(self)
+
     async def interrupt(self, targets: Targets = None) -> int:
         """Interrupt what this client runs on the engines; see `Client.interrupt`."""
         return await control.interrupt(self, targets)
@@ -153,9 +158,15 @@ class AsyncClient(AsyncRecordVerbs, LegacyNames):
         """Start more engines; see `Client.start_engines`."""
         return await control.start(self, n, kernel)
 
-    async def restart(self, targets: Targets = "all", *, now: bool = False) -> None:
+    async def restart(
+        self, targets: Targets = "all", *, now: bool = False, setup: bool = True
+    ) -> None:
         """Restart engines; see `Client.restart`."""
-        await control.restart(self, targets, now=now)
+        await control.restart(self, targets, now=now, setup=setup)
+
+    async def auto_restart(self, limit: bool | int | tuple[int, float] | None = True) -> None:
+        """Decide whether engines that die are started again; see `Client.auto_restart`."""
+        await control.auto_restart(self, limit)
 
     async def shutdown(
         self,

@@ -107,11 +107,19 @@ def call_balanced(
 
 
 def run_direct(
-    session: Session, code: str, targets: Sequence[int], *, silent: bool, label: str | None
+    session: Session,
+    code: str,
+    targets: Sequence[int],
+    *,
+    silent: bool,
+    label: str | None,
+    setup: bool = False,
 ) -> list[Task]:
     """Send a cell to all of `targets`."""
     check_targets(targets)
     ours = {"targets": list(targets), "name": "execute", **_labels(label)}
+    if setup:
+        ours["setup"] = True
     return session.connection.execute(_cell(code, silent=silent), list(targets), ours)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipyviews.client.directview import DirectView
     from ipyviews.client.session import Targets
     from ipyviews.client.table import EngineTable
+    from ipyviews.deaths import DeathReport
     from ipyviews.launching.rundir import ClusterFile
     from ipyviews.transport.base import Transport
 
@@ -222,8 +223,22 @@ class Client(RecordVerbs, LegacyNames):
     # -- engines ------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """Return what the controller knows of engines and clients; see docs/protocol.md."""
+        """Return what the controller knows of engines and clients; see docs/protocol.md.
+
+        ``bounds`` is about memory and files: for the ``client``, the ``controller`` and each of
+        the ``engines`` (None for one that does not answer at once) what they keep ``now`` and at
+        ``most`` (None where other limits are its limit), and how much was ``dropped`` for that.
+        Names that end in ``bytes`` are sizes, the others counts.
+        """
         return control.status(self).result()
+
+    def deaths(self) -> list[DeathReport]:
+        """Tell why engines died, the latest last; those that were told to end are not among them.
+
+        The latest 100 of the cluster are remembered. Those that a task met with are in the
+        ``reports`` of its `EngineError`.
+        """
+        return control.deaths(self).result()
 
     def interrupt(self, targets: Targets = None) -> int:
         """Interrupt what this client runs on the engines; returns how many tasks. [count]."""
@@ -268,7 +283,7 @@ class Client(RecordVerbs, LegacyNames):
         """Start more engines and return their ids at once; see `wait_for_engines`."""
         return control.start(self, n, kernel).result()
 
-    def restart(self, targets: Targets = "all", *, now: bool = False) -> None:
+    def restart(self, targets: Targets = "all", *, now: bool = False, setup: bool = True) -> None:
         """Restart engines; each keeps its id and loses its names. Returns when they are back.
 
         Parameters
@@ -277,8 +292,31 @@ class Client(RecordVerbs, LegacyNames):
             Which; also engines that are gone.
         now
             Whether they are killed at once instead of being asked to end.
+        setup
+            Whether their set-up cells (``execute(code, setup=True)``, ``%%px --setup``) are run
+            before anything else; if not, they are forgotten.
         """
-        control.restart(self, targets, now=now).result()
+        control.restart(self, targets, now=now, setup=setup).result()
+
+    def auto_restart(self, limit: bool | int | tuple[int, float] | None = True) -> None:
+        """Decide whether engines that die are started again by themselves; at first they are not.
+
+        An engine comes back under its id, without its names; its set-up cells are run before
+        anything else. What had not begun on it waits for that, what it ran fails or is run again
+        as ever. Beyond the limit it stays away, which is said once.
+
+        Parameters
+        ----------
+        limit
+            How often each engine: True for 3 times in 60 s, a number of times in 60 s, or
+            ``(times, seconds)``; False for never.
+
+        Raises
+        ------
+        UsageError
+            It is no limit.
+        """
+        control.auto_restart(self, limit).result()
 
     def shutdown(
         self,

@@ -32,6 +32,7 @@ from ipyviews.client.outbox import Outbox
 from ipyviews.client.sharing import Sharing
 from ipyviews.client.silence import Silence
 from ipyviews.client.tasks import from_content
+from ipyviews.client.trimming import Trimmer
 from ipyviews.errors import (
     ClusterError,
     ControllerLost,
@@ -132,6 +133,7 @@ class Connection:
         #: What a call on an engine waits for, if this client is used in one.
         self.nesting = Nesting(self._tell_wait)
         self._io = IOThread(self._ended)
+        self._trimmer = Trimmer(self._io.loop.call_later)
         self._link = Link(
             self.address,
             self.session,
@@ -185,6 +187,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - handed to whoever waits for the greeting
             greeted.settle(error)
             return
+        self.ledger.deaths.take(content.get("deaths", ()))
         self._take_engines(content)
         greeted.settle(content)
         self._link.start_pings()
@@ -428,6 +431,8 @@ class Connection:
             self._replied(message, content, task)
         elif message.msg_type == "missing_notice":
             self._silence.told(content)
+        elif message.msg_type == "death_notice":
+            self.ledger.deaths.heard(content)
         else:
             self.ledger.written(message, content, task)
 
@@ -437,7 +442,9 @@ class Connection:
             if message.msg_type == "execute_reply":
                 # One that was submitted again does not know what it runs.
                 task.kind = "execute"
-            task.finish(message, self._sharing.replied(task.id, message, content))
+            content = self._sharing.replied(task.id, message, content)
+            task.finish(message, content, self.ledger.deaths.of(message.ours))
+            self._trimmer.moved(task.size_bytes + task.reply_bytes)
             self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.

@@ -9,16 +9,20 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.answers import Answer
+from ipyviews.client.bounds import bounds
 from ipyviews.client.calls import call_direct
+from ipyviews.client.deaths import read
 from ipyviews.client.results import AsyncResult
 from ipyviews.client.session import WrongType
 from ipyviews.client.table import EngineTable
 from ipyviews.engine import verbs
 from ipyviews.errors import ControllerLost, EngineError, UsageError
+from ipyviews.launching.options import restart_limit
 
 if TYPE_CHECKING:
     from ipyviews.client.session import Session, Targets
     from ipyviews.client.tasks import Task
+    from ipyviews.deaths import DeathReport
 
 #: Longest time a restart or a shutdown of engines may take [s].
 SLOW_S = 120.0
@@ -49,12 +53,24 @@ def clear(session: Session, targets: Targets) -> AsyncResult:
 
 def status(session: Session) -> Answer[dict[str, Any]]:
     """See `Client.status`."""
-    return session.connection.request("status")
+
+    def add(content: dict[str, Any]) -> dict[str, Any]:
+        content["bounds"] = {"client": bounds(session), **content.get("bounds", {})}
+        return content
+
+    return session.connection.request("status", bounds=True).then(add)
+
+
+def deaths(session: Session) -> Answer[list[DeathReport]]:
+    """See `Client.deaths`."""
+    answer = session.connection.request("status")
+    return answer.then(lambda content: read(content.get("deaths", ())))
 
 
 def table(session: Session) -> Answer[EngineTable]:
     """See `Client.table`."""
-    return status(session).then(lambda content: EngineTable(content["engines"]))
+    answer = session.connection.request("status")
+    return answer.then(lambda content: EngineTable(content["engines"]))
 
 
 def interrupt(session: Session, targets: Targets) -> Answer[int]:
@@ -92,11 +108,16 @@ def start(session: Session, n: int, kernel: str | None) -> Answer[list[int]]:
     return connection.request("start", n=n, kernel=kernel).then(expect)
 
 
-def restart(session: Session, targets: Targets, *, now: bool) -> Answer[None]:
+def restart(session: Session, targets: Targets, *, now: bool, setup: bool = True) -> Answer[None]:
     """See `Client.restart`."""
     engines = even_lost(session, targets)
-    answer = session.connection.request("restart", SLOW_S, engines=engines, now=now)
+    answer = session.connection.request("restart", SLOW_S, engines=engines, now=now, setup=setup)
     return answer.then(_check_back)
+
+
+def auto_restart(session: Session, limit: Any) -> Answer[None]:
+    """See `Client.auto_restart`."""
+    return session.connection.request("auto_restart", limit=restart_limit(limit)).then(_none)
 
 
 def _check_back(content: dict[str, Any]) -> None:

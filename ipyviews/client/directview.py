@@ -47,6 +47,8 @@ class DirectView(View):
         targets: Targets = None,
         block: bool | None = None,
         label: str | None = None,
+        *,
+        setup: bool = False,
     ) -> AsyncResult:
         """Run code, as a cell, on the engines.
 
@@ -58,6 +60,9 @@ class DirectView(View):
             Whether the last value is not shown and the engine's history stays as it is.
         targets, block, label
             Instead of this view's flags.
+        setup
+            Whether engines on which it succeeds run it again, in the order of such cells, before
+            anything else whenever they are started again.
 
         Returns
         -------
@@ -70,7 +75,8 @@ class DirectView(View):
             When blocking: it failed on one engine, or on some of several.
         """
         chosen, single = self._chosen(targets)
-        tasks = run_direct(self._session, code, chosen, silent=silent, label=label or self.label)
+        label = label or self.label
+        tasks = run_direct(self._session, code, chosen, silent=silent, label=label, setup=setup)
         result = self._keep(tasks, "execute", single=single)
         self._finish(result, block)
         return result
@@ -298,9 +304,9 @@ class DirectView(View):
             session.connection.wait_for(lambda: not set(chosen) & set(session.ids), KILLED_S)
         return killed
 
-    def restart(self, *, now: bool = False) -> Any:
+    def restart(self, *, now: bool = False, setup: bool = True) -> Any:
         """Restart the engines, also those that are gone; see `Client.restart`."""
-        return self.client.restart(self.targets, now=now)
+        return self.client.restart(self.targets, now=now, setup=setup)
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -110,7 +110,8 @@ class AsyncHubResult(AsyncResult):
         task.submitted = reply.submitted or task.submitted
         for msg_type, content in reply.output:
             task.written().add(msg_type, content)
-        task.finish(reply, reply.content)
+        reports = self._connection.ledger.deaths.of(reply.ours)
+        task.finish(reply, reply.content, reports)
 
     def _fail(self, error: Exception) -> None:
         self._connection.ledger.leave(self.tasks)

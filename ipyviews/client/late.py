@@ -32,6 +32,9 @@ class Late:
         #: Those that nobody listened to, once they have been looked for.
         self._found: OrderedDict[str, Known] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._known) + len(self._found)
+
     def add(self, task: Task, listeners: list[Listener]) -> None:
         """Remember a task that is about to end."""
         _remember(self._known, task.id, (weakref.ref(task), listeners))

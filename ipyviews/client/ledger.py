@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ipyviews.client.bell import Bell
+from ipyviews.client.deaths import Deaths
 from ipyviews.client.display import relay
 from ipyviews.client.late import Late
 from ipyviews.client.outputs import OUTPUT_TYPES
@@ -56,13 +57,25 @@ class Ledger:
         self.sent = 0
         #: Tasks that have ended and may still write.
         self.late = Late()
+        #: Why engines died, as the controller told before the replies of what died with them.
+        self.deaths = Deaths()
         self._listeners: dict[str, list[Listener]] = {}
 
     def enter(self, tasks: Sequence[Task]) -> None:
         """Expect the replies of new tasks."""
+        new = {task.id: task for task in tasks}
+        size = sum(task.size_bytes for task in tasks)
         with self.lock:
-            self.pending.update((task.id, task) for task in tasks)
-            self.pending_bytes += sum(task.size_bytes for task in tasks)
+            before = self.pending_bytes
+            try:
+                self.pending.update(new)
+                self.pending_bytes = before + size
+            except BaseException:
+                # Ctrl-C in between: who leaves must have been counted.
+                for name in new:
+                    self.pending.pop(name, None)
+                self.pending_bytes = before
+                raise
 
     def leave(self, tasks: Iterable[Task]) -> None:
         """Expect nothing more of these tasks."""
@@ -73,6 +86,8 @@ class Ledger:
                 if (listeners := self._listeners.pop(task.id, None)) is not None:
                     self.late.add(task, listeners)
                     self._tell_end(task, listeners)
+            if not self.pending:
+                self.pending_bytes = 0
         self.bell.ring()
 
     def find(self, task: str) -> Task | None:

@@ -13,8 +13,9 @@ from ipyviews.client.published import Published
 #: Largest text kept per task and stream [characters].
 TEXT_LIMIT = 16_000_000
 
-#: Largest number of displays kept per task [count].
+#: Displays kept per task [count], [bytes].
 DISPLAY_LIMIT = 10_000
+DISPLAY_BYTES = 256 * 1024 * 1024
 
 #: Text is compacted when at least this much has come since the last time [characters].
 _COMPACT_STEP = 65_536
@@ -85,6 +86,11 @@ class Text:
         self._parts, self._size, self._fresh = [text], len(text), 0
         return text
 
+    @property
+    def size(self) -> int:
+        """What is kept. [characters]."""
+        return self._size
+
     def clear(self) -> None:
         """Forget all."""
         self._parts, self._size, self._fresh, self.dropped = [], 0, 0, 0
@@ -103,6 +109,7 @@ class Output:
 
     __slots__ = (
         "_clear_next",
+        "_display_size",
         "_stderr",
         "_stdout",
         "error",
@@ -118,6 +125,7 @@ class Output:
         self._stdout = Text()
         self._stderr = Text()
         self._clear_next = False
+        self._display_size = 0
         #: Rich displays: ``{"data": …, "metadata": …, "transient": …}``.
         self.outputs: list[dict[str, Any]] = []
         self.execute_input: str | None = None
@@ -140,6 +148,11 @@ class Output:
     def stderr(self) -> str:
         """Everything written to the error stream."""
         return str(self._stderr)
+
+    @property
+    def size(self) -> int:
+        """What is kept of it, about. [characters]."""
+        return self._stdout.size + self._stderr.size + self._display_size
 
     @property
     def dropped(self) -> int:
@@ -176,8 +189,10 @@ class Output:
             self.folded_bytes += int(content.get("bytes", 0))
 
     def _display(self, content: dict[str, Any]) -> None:
-        if len(self.outputs) < DISPLAY_LIMIT:
+        size = self._display_size + _weigh(content)
+        if len(self.outputs) < DISPLAY_LIMIT and size <= DISPLAY_BYTES:
             self.outputs.append(content)
+            self._display_size = size
         else:
             self.folded_messages += 1
 
@@ -193,6 +208,14 @@ class Output:
         self._stdout.clear()
         self._stderr.clear()
         self.outputs.clear()
+        self._display_size = 0
+
+
+def _weigh(content: dict[str, Any]) -> int:
+    """Return about how large a display is. [bytes]."""
+    data = content.get("data")
+    forms = data.values() if isinstance(data, dict) else ()
+    return sum(len(form) for form in forms if isinstance(form, str))
 
 
 def _display_id(content: dict[str, Any]) -> str | None:

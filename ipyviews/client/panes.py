@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 #: Text beyond this is cut at its beginning [characters].
 TEXT_LIMIT = 20_000
 
-#: More than so much is only counted [displays].
+#: More than so much is only counted, of text: put into one [displays].
 MOST = 50
+
+_STREAMS = ("(stdout)", "(stderr)")
 
 
 class Pane:
@@ -111,14 +113,26 @@ class Pane:
             self._shown[place] = entry
 
     def _add_text(self, piece: Piece) -> None:
-        stream = f"({piece.kind})"
-        if not self._ids or self._ids[-1] != stream:
-            self._entries.append(_text(""))
-            self._ids.append(stream)
-        text = fold_returns(self._entries[-1]["data"]["text/plain"] + piece.text)
+        place = self._place_of_text(f"({piece.kind})")
+        if place is None:
+            self._left_out += 1
+            return
+        text = fold_returns(self._entries[place]["data"]["text/plain"] + piece.text)
         if len(text) > TEXT_LIMIT:
             text = f"…{text[-TEXT_LIMIT:]}"
-        self._entries[-1] = _text(text)
+        self._entries[place] = _text(text)
+
+    def _place_of_text(self, stream: str) -> int | None:
+        """Return which entry more of a stream goes to; None when there is no room for it."""
+        if self._ids and self._ids[-1] == stream:
+            return len(self._ids) - 1
+        if len(self._entries) < MOST:
+            self._entries.append(_text(""))
+            self._ids.append(stream)
+            return len(self._ids) - 1
+        # Both streams go on in the latest text then.
+        texts = [place for place, name in enumerate(self._ids) if name in _STREAMS]
+        return texts[-1] if texts else None
 
 
 def _text(text: str) -> Entry:

@@ -57,6 +57,11 @@ def ran(task: str, engine: int | None, count: Any) -> None:
         _remember(_runs, (_client_of(task), engine, count), task)
 
 
+def count() -> int:
+    """Return how many places and runs are remembered. [count]."""
+    return len(_places) + len(_runs)
+
+
 def rename(lines: Iterable[str], task: str, engine: int | None) -> list[str]:
     r"""Return a traceback with cells and line numbers as they are here.
 

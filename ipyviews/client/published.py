@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from ipyviews.protocol.wire import Frame
 
+#: Messages kept [count]; of more names than that the oldest are forgotten.
+MOST = 1000
+
 
 class Published:
     """Messages of published values, until somebody looks: unpickling runs user code."""
@@ -23,7 +26,8 @@ class Published:
     def add(self, keys: Iterable[Any], frame: Frame) -> None:
         """Take a message; those it outdates are forgotten, so that a loop may publish for ever."""
         new = _Message(frozenset(map(str, keys)), frame)
-        self._messages = [m for m in self._messages if not m.keys <= new.keys] + [new]
+        kept = [m for m in self._messages if not m.keys <= new.keys] + [new]
+        self._messages = kept[-MOST:]
 
     def values(self) -> dict[str, Any]:
         """Return the newest value of each name; what cannot be unpickled here is its error."""

@@ -217,7 +217,10 @@ class Session(StaysHere):
             there = ", ".join(map(str, known))
             raise UnknownEngine(f"No such engine: {engine}; there are {there}.")
         if info.get("state") == "lost":
-            raise EngineError(f"Engine {engine} is gone: {info.get('reason') or 'it was stopped'}.")
+            why = info.get("reason") or "it was stopped"
+            error = EngineError(f"Engine {engine} is gone: {why}.", engine=engine)
+            error.reports = self.connection.ledger.deaths.latest(engine)
+            raise error
         return int(engine)
 
 

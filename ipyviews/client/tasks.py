@@ -21,6 +21,7 @@ from ipyviews.protocol import failures, payload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ipyviews.deaths import DeathReport
     from ipyviews.protocol.wire import Frame
 
 Kind = Literal["apply", "execute"]
@@ -173,8 +174,10 @@ class Task:
             self.output = Output()
         return self.output
 
-    def finish(self, ending: Ending, content: dict[str, Any]) -> None:
-        """Take the final reply. I/O thread."""
+    def finish(
+        self, ending: Ending, content: dict[str, Any], reports: Sequence[DeathReport] = ()
+    ) -> None:
+        """Take the final reply, and why engines died that it names. I/O thread."""
         ours = ending.ours
         self.received = time.time()
         if ours.get("engine") is not None:
@@ -196,6 +199,8 @@ class Task:
             error = from_content(content, _BY_VERDICT.get(verdict))
             if isinstance(error, errors.TaskError):
                 error.engine, error.task = self.engine, self.id
+            if isinstance(error, errors.EngineError):
+                error.reports = reports
             self._outcome = (None, error)
         self._end()
 

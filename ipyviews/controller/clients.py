@@ -280,6 +280,11 @@ class Clients:
         for client in self:
             self.tell(client.id, msg_type, content)
 
+    def announce(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Send everybody a notice that comes before the replies that are not sent yet."""
+        for client in self:
+            self._send(client, ("", msg_type, content, {}, ()))
+
     def refuse(self, client: ClientId, msg_type: str, content: Mapping[str, Any], to: str) -> None:
         """Answer a request on the shell channel that made no task."""
         try:

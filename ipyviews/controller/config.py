@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipyviews.controller.setups import Limit
 from ipyviews.core.schemes import DEFAULT, SCHEMES
 from ipyviews.errors import UsageError
 
@@ -44,6 +45,8 @@ class Config:
     #: Whether large arrays go by shared memory. Not with `keep_results`: the controller, which is
     #: to keep them, must have them.
     shared_memory: bool = True
+    #: How often each engine that dies is started again; None for never.
+    restart: Limit | None = None
 
     def kernel(self, engine: int) -> str | None:
         """Return the kernelspec name for an engine; later ones take the last that was named."""
@@ -91,7 +94,27 @@ def _parse(folder: Path, value: dict[str, Any]) -> Config:
         keep_results=value.get("keep_results") is True,
         history_file=None if history is None else Path(history),
         shared_memory=value.get("shared_memory", True) is True and not value.get("keep_results"),
+        restart=read_limit(value.get("restart")),
     )
+
+
+def read_limit(value: Any) -> Limit | None:
+    """Read how often engines are started again: ``[times, seconds]``, or None for never.
+
+    Raises
+    ------
+    UsageError
+        It is neither.
+    """
+    if value is None:
+        return None
+    try:
+        limit = Limit(int(value[0]), float(value[1]))
+    except (TypeError, ValueError, IndexError, KeyError):
+        limit = Limit(0, 0.0)
+    if limit.most < 1 or not limit.seconds > 0:
+        raise UsageError(f"restart must be [times, seconds] or null, not {value!r:.80}")
+    return limit
 
 
 def _scheduling(value: dict[str, Any]) -> dict[str, Any]:

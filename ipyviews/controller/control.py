@@ -14,6 +14,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller import bounds
+from ipyviews.controller.config import read_limit
 from ipyviews.controller.inspection import Inspection
 from ipyviews.controller.performer import error_content
 from ipyviews.core.effects import Interrupt, Reply
@@ -95,6 +97,7 @@ class Control:
             "status_request": self._status,
             "start_request": self._start,
             "restart_request": self._restart,
+            "auto_restart_request": self._auto_restart,
             "signal_request": self._signal,
             "shutdown_request": self._shutdown,
             "queue_request": self._queue,
@@ -201,7 +204,7 @@ class Control:
         pid = content.get("pid")
         name = str(content.get("name", ""))[:100]
         self._clients.join(client, name, pid if isinstance(pid, int) else None)
-        return {**self._cluster, **self.engines()}
+        return {**self._cluster, **self.engines(), "deaths": self._fleet.deaths.told()}
 
     def engines(self) -> Fields:
         """Return what clients are told of the engines."""
@@ -248,7 +251,15 @@ class Control:
 
     # -- the cluster -----------------------------------------------------------------------------
 
-    def _status(self, _client: ClientId, _content: Fields) -> Fields:
+    def _status(self, _client: ClientId, content: Fields) -> Fields | Coroutine[Any, Any, Fields]:
+        return self._status_with_bounds() if content.get("bounds") is True else self._told()
+
+    async def _status_with_bounds(self) -> Fields:
+        of_engines = await bounds.of_engines(self._performer)
+        kept = bounds.of_controller(self._performer, self._counters)
+        return {**self._told(), "bounds": {"controller": kept, "engines": of_engines}}
+
+    def _told(self) -> Fields:
         engines, host = [], socket.gethostname()
         for engine in self._fleet:
             load = self._performer.state.engines[engine.id]
@@ -257,7 +268,12 @@ class Control:
             memory = None if engine.state == "lost" else resident_bytes(info["pid"])
             engines.append({**info, "memory": memory})
         clients = [{"id": c.id, "name": c.name, "pid": c.pid} for c in self._clients]
-        return {"engines": engines, "clients": clients, "counters": dict(self._counters)}
+        return {
+            "engines": engines,
+            "clients": clients,
+            "counters": dict(self._counters),
+            "deaths": self._fleet.deaths.told(),
+        }
 
     def _queue(self, _client: ClientId, content: Fields) -> Fields:
         """Name the unfinished tasks of each engine, and those without one."""
@@ -274,8 +290,13 @@ class Control:
 
     async def _restart(self, _client: ClientId, content: Fields) -> Fields:
         ids = _engine_ids(content)
-        await self._fleet.restart(ids, now=content.get("now") is True)
+        setup = content.get("setup") is not False
+        await self._fleet.restart(ids, now=content.get("now") is True, setup=setup)
         return {"engines": [engine.info() for engine in self._fleet.find(ids)]}
+
+    def _auto_restart(self, _client: ClientId, content: Fields) -> Fields:
+        self._fleet.revival.limit = read_limit(content.get("limit"))
+        return {}
 
     async def _signal(self, _client: ClientId, content: Fields) -> Fields:
         number = _number(content, "signal", least=1, most=signal.NSIG - 1)

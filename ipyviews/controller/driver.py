@@ -16,6 +16,7 @@ import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ipyviews.controller import logs
 from ipyviews.controller.channels import Channel
 from ipyviews.controller.clients import PROBE_AFTER_S, Clients
 from ipyviews.controller.control import Control
@@ -86,6 +87,8 @@ class Driver:
         self._control_channel = self._bind("control_port")
         self._connect_rooms()
         self.fleet.launcher = make_launcher(self.fleet.exited)
+        self.fleet.deaths.announce = self.clients.announce
+        self.requests.setups = self.fleet.setups
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _bind(self, port: str) -> Channel:
@@ -230,6 +233,7 @@ class Driver:
         self.clients.probe()
         self.sharing.look()
         self.silence.look()
+        logs.cap(self.config.folder, engines=not self.config.agent)
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _engines_changed(self) -> None:

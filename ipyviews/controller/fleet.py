@@ -13,16 +13,19 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller.deaths import Deaths, describe
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
-from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost
-from ipyviews.engine import begun
+from ipyviews.controller.setups import Revival, Setups
+from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost, Kind
+from ipyviews.engine import begun, crashes
 from ipyviews.errors import ClusterError, UsageError
 from ipyviews.ids import Attempt, ClientId, EngineId
 from ipyviews.launching.kernels import KernelRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from pathlib import Path
 
     from ipyviews.controller.config import Config
     from ipyviews.controller.joining import Joined
@@ -36,9 +39,6 @@ log = logging.getLogger(__name__)
 
 #: Between the report of an exit and its verdict [s]: what the kernel sent last is still arriving.
 LAST_WORDS_S = 0.05
-
-#: How much of a dead engine's stderr is told. [lines]
-TAIL_LINES = 5
 
 
 @dataclass(slots=True)
@@ -115,6 +115,11 @@ class Fleet:
         self._feed = feed
         self._loop = asyncio.get_running_loop()
         self._engines: dict[EngineId, Engine] = {}
+        #: Those that nobody asked for.
+        self.deaths = Deaths()
+        self.revival = Revival(config.restart)
+        self.setups = Setups(config.folder / "setups.json")
+        self._is_closing = False
         #: Makes kernels; set before the first start.
         self.launcher: KernelLauncher
         #: Engines that there may be: open files are limited. [count]
@@ -147,6 +152,11 @@ class Fleet:
             if engine not in self._engines:
                 raise UsageError(f"there is no engine {engine}; there are {self._names()}")
         return [self._engines[EngineId(engine)] for engine in dict.fromkeys(ids)]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._config.folder
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())
@@ -181,8 +191,10 @@ class Fleet:
         self.on_change()
         return started
 
-    async def restart(self, ids: Sequence[int], *, now: bool) -> None:
+    async def restart(self, ids: Sequence[int], *, now: bool, setup: bool = True) -> None:
         """Restart engines; returns when all have joined again or failed to.
+
+        Without `setup` their set-up cells are not run there, and forgotten.
 
         Raises
         ------
@@ -196,6 +208,9 @@ class Fleet:
                     f"engine {engine.id} cannot be restarted now: it is {engine.state}"
                 )
         for engine in engines:
+            self.revival.forgive(engine.id)
+            if not setup:
+                self.setups.forget(engine.id)
             if engine.state == "live":
                 self._lose(engine, "it was restarted", restarting=True)
             else:
@@ -225,6 +240,7 @@ class Fleet:
 
     async def close(self, *, politely: bool) -> None:
         """Let go of all engines, then end their kernels at once."""
+        self._is_closing = True
         work = [engine.work for engine in self._engines.values() if engine.work is not None]
         for task in work:
             task.cancel()
@@ -243,11 +259,10 @@ class Fleet:
         sentence = describe(report)
         log.warning("engine %s.%s ended: %s", engine_id, incarnation, report.sentence)
         if engine.state == "live":
-            self._loop.call_later(
-                LAST_WORDS_S, self._verdict, engine, incarnation, sentence, report.self_inflicted
-            )
+            self._loop.call_later(LAST_WORDS_S, self._verdict, engine, incarnation, report)
         else:
             engine.reason = sentence
+            self.deaths.note((engine_id, incarnation), report)
             if engine.link is not None:
                 self._links.disconnect(engine.link, sentence)
 
@@ -258,25 +273,40 @@ class Fleet:
         else:
             self._gate.published(link, message)
 
-    def _verdict(self, engine: Engine, incarnation: int, sentence: str, own_fault: bool) -> None:
-        if engine.state == "live" and engine.incarnation == incarnation:
-            self._lose(engine, sentence, self_inflicted=own_fault)
+    def _verdict(self, engine: Engine, incarnation: int, report: ExitReport) -> None:
+        if self._is_closing or engine.state != "live" or engine.incarnation != incarnation:
+            return
+        reason, revives = describe(report), self.revival.allows(engine.id, self._loop.time())
+        refusal = "" if revives else self.revival.refusal(engine.id)
+        if refusal:
+            reason = f"{reason}; {refusal}"
+            log.warning("%s", refusal)
+        self._lose(engine, reason, report=report, restarting=revives, refusal=refusal)
+        if revives:
+            self._begin(engine, lambda engine: self._relaunch(engine, now=True))
+            self.on_change()
 
     def _lose(
         self,
         engine: Engine,
         reason: str,
         *,
-        self_inflicted: bool = False,
+        report: ExitReport | None = None,
         restarting: bool = False,
+        refusal: str = "",
     ) -> None:
         incarnation = engine.incarnation if engine.state == "live" else 0
         untouched: set[Attempt] = set()
         ended: set[Attempt] = set()
         if engine.link is not None:
-            calls = self._gate.engine_lost(engine.link)
+            flights = self._gate.engine_lost(engine.link)
             self._links.disconnect(engine.link, reason)
+            calls = [flight for flight in flights if flight.kind is Kind.APPLY]
             untouched, ended = _sort(engine, engine.link, calls)
+            if report is not None:
+                over = untouched | ended
+                running = [one.attempt.task for one in flights if one.attempt not in over]
+                self._note_death(engine, report, running, restarting, refusal)
             engine.link = None
         engine.enter("lost", reason)
         lost = EngineLost(
@@ -284,13 +314,33 @@ class Fleet:
             engine.id,
             incarnation,
             reason,
-            self_inflicted=self_inflicted,
+            self_inflicted=report is not None and report.self_inflicted,
             restarting=restarting,
             untouched=frozenset(untouched),
             ended=frozenset(ended),
         )
         self._feed(lost)
         self.on_change()
+
+    def _note_death(
+        self,
+        engine: Engine,
+        report: ExitReport,
+        running: Sequence[str],
+        restarted: bool,
+        refusal: str,
+    ) -> None:
+        assert engine.link is not None  # noqa: S101 - it was live
+        kernel = engine.link.kernel
+        self.deaths.note(
+            (engine.id, engine.incarnation),
+            report,
+            running=running,
+            words=engine.link.words,
+            crash=crashes.read(str(kernel.connection_file)),
+            restarted=restarted,
+            refusal=refusal,
+        )
 
     # -- bringing an engine up -------------------------------------------------------------------
 
@@ -342,7 +392,7 @@ class Fleet:
             # It has ended, or was shut down, before anybody could connect.
             raise ClusterError(engine.reason)
         engine.link = Link(engine.id, engine.incarnation, kernel, self._life)
-        engine.joining = Joining(self._links, engine.link)
+        engine.joining = Joining(self._links, engine.link, self.setups.of(engine.id))
         return await engine.joining.run()
 
     def _welcome(self, engine: Engine, joined: Joined) -> None:
@@ -368,6 +418,7 @@ class Fleet:
         elif engine.kernel is not None:
             kernel, engine.kernel = engine.kernel, None
             await kernel.shutdown()
+            self.launcher.forget(kernel)
 
     def _names(self) -> str:
         return ", ".join(map(str, self._engines)) or "none"
@@ -381,11 +432,3 @@ def _sort(engine: Engine, link: Link, calls: Sequence[Flight]) -> tuple[set[Atte
         return unsent, set()
     left, ended = begun.stop(str(engine.kernel.connection_file), link.name, sent)
     return unsent | {sent[number] for number in left}, {sent[number] for number in ended}
-
-
-def describe(report: ExitReport) -> str:
-    """Put an exit report into one sentence, with the last lines of stderr."""
-    lines = [line for line in report.tail.splitlines() if line.strip()][-TAIL_LINES:]
-    if not lines:
-        return report.sentence
-    return f"{report.sentence}; its last words: " + " | ".join(lines)

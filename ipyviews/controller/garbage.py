@@ -8,7 +8,10 @@ its reference counts; cycles are few, and found when there is nothing to do.
 from __future__ import annotations
 
 import gc
+import os
 from typing import TYPE_CHECKING
+
+from ipyviews.launching.memory import give_back, resident_bytes
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,7 +24,10 @@ PATIENCE_S = 300.0
 WORTH_IT = 5000
 
 #: How often to see whether there is nothing to do [s].
-LOOK_S = 10.0
+LOOK_S = 5.0
+
+#: Memory that the process has gained, beyond which what is free of it is given back. [bytes]
+GAIN = 16 * 1024 * 1024
 
 
 def collect_when_idle(loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool]) -> None:
@@ -29,12 +35,21 @@ def collect_when_idle(loop: asyncio.AbstractEventLoop, is_idle: Callable[[], boo
     gc.collect()
     gc.freeze()
     gc.disable()
-    loop.call_later(LOOK_S, _look, loop, is_idle, loop.time())
+    loop.call_later(LOOK_S, _look, loop, is_idle, loop.time(), _resident())
 
 
-def _look(loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool], last: float) -> None:
+def _resident() -> int:
+    return resident_bytes(os.getpid()) or 0
+
+
+def _look(
+    loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool], last: float, resident: int
+) -> None:
     is_due = loop.time() - last > PATIENCE_S
     if gc.get_count()[0] > WORTH_IT and (is_due or is_idle()):
         gc.collect()
         last = loop.time()
-    loop.call_later(LOOK_S, _look, loop, is_idle, last)
+    if _resident() > resident + GAIN and is_idle():
+        give_back()
+        resident = _resident()
+    loop.call_later(LOOK_S, _look, loop, is_idle, last, resident)

@@ -16,7 +16,7 @@ from ipyviews.errors import ClusterError
 from ipyviews.launching import bootstrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ipyviews.controller.links import Link, Links
     from ipyviews.launching.bootstrap import EngineReport
@@ -29,6 +29,9 @@ START_LIMIT_S = 60.0
 
 #: How long each later step may take [s]; a kernel that has answered once is quick.
 STEP_LIMIT_S = 20.0
+
+#: How long each set-up cell may take [s].
+SETUP_LIMIT_S = 600.0
 
 #: Kernels without a welcome are asked this often until their status arrives [s].
 ASK_AGAIN_S = 0.1
@@ -61,11 +64,14 @@ class Joining:
         The sockets.
     link
         A kernel that was started and is not connected yet.
+    setup
+        Cells to run before anything else.
     """
 
-    def __init__(self, links: Links, link: Link) -> None:
+    def __init__(self, links: Links, link: Link, setup: Sequence[str] = ()) -> None:
         self._links = links
         self._link = link
+        self._setup = setup
         self._topic = f"ipv.{secrets.token_hex(8)}".encode()
         self._published = asyncio.Event()
 
@@ -86,6 +92,7 @@ class Joining:
         language = str((info.get("language_info") or {}).get("name", "unknown"))
         has_subshells = "kernel subshells" in (info.get("supported_features") or ())
         report, remark = await self._extend() if language == "python" else (None, "")
+        await self._set_up()
         return Joined(
             language,
             report.python if report else None,
@@ -133,6 +140,17 @@ class Joining:
         self._links.connect(self._link, "apply", report.apply_url)
         await self._ask("ping_request", {}, STEP_LIMIT_S, channel="apply")
         return report, ""
+
+    async def _set_up(self) -> None:
+        for number, code in enumerate(self._setup, 1):
+            content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False}
+            reply = await self._ask("execute_request", content, SETUP_LIMIT_S)
+            if reply.get("status") != "ok":
+                raise ClusterError(
+                    f"set-up cell {number} of {len(self._setup)} failed: "
+                    f"{reply.get('ename')}: {reply.get('evalue')}; "
+                    "client.restart(setup=False) starts the engine without them"
+                )
 
     async def _ask(
         self, msg_type: str, content: Mapping[str, Any], limit_s: float, *, channel: str = "shell"

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller.deaths import LastWords
 from ipyviews.errors import ClusterError, ProtocolError
 from ipyviews.ids import routing_id
 from ipyviews.protocol.wire import Wire
@@ -56,6 +57,8 @@ class Link:
         self.ended: str | None = None
         self._waiting: dict[str, asyncio.Future[Message]] = {}
         self._count = 0
+        #: What it wrote to stderr last.
+        self.words = LastWords()
         #: How many calls were sent.
         self.calls = 0
 

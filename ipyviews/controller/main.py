@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ipyviews.controller import logs
 from ipyviews.controller.config import read_config
 from ipyviews.controller.driver import Driver
 from ipyviews.controller.garbage import collect_when_idle
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         config = read_config(Path(arguments[0]).absolute())
-        _start_log(config.folder)
+        logs.start(config.folder)
         # A handler, not SIG_IGN: kernels started from here must not inherit it.
         signal.signal(signal.SIGINT, lambda _signal, _frame: None)
         asyncio.run(serve(config))
@@ -132,11 +132,3 @@ class Agent:
     def _closed(self) -> None:
         self.is_gone = True
         self._driver.end("the agent of the cluster has died")
-
-
-def _start_log(folder: Path) -> None:
-    path = folder / "controller.log"
-    path.touch(mode=0o600)
-    logging.basicConfig(
-        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )

@@ -204,7 +204,7 @@ class Gate:
             self._status_changed(flight, message)
         elif message.msg_type not in NOT_OUTPUT:
             flight.heard = self._loop.time()
-            self._send_output(flight.client, flight.attempt, message)
+            self._send_output(link, flight.client, flight.attempt, message)
 
     def _published_late(self, link: Link, message: Message) -> None:
         """Pass on what a thread or callback writes after the end of its cell or call.
@@ -216,9 +216,13 @@ class Gate:
             self._counters["output_without_task"] += 1
         elif message.msg_type not in NOT_OUTPUT:
             self._counters["output_late"] += 1
-            self._send_output(client_of(attempt.task), attempt, message)
+            self._send_output(link, client_of(attempt.task), attempt, message)
 
-    def _send_output(self, client: ClientId, attempt: Attempt, message: Message) -> None:
+    def _send_output(
+        self, link: Link, client: ClientId, attempt: Attempt, message: Message
+    ) -> None:
+        if message.msg_type == "stream":
+            link.words.heard(message.content)
         self.on_output(attempt.task, message.msg_type, message.content)
         self._clients.output(
             client,
@@ -235,7 +239,7 @@ class Gate:
         Returns
         -------
         list of Flight
-            The calls without a reply.
+            The calls and cells without a reply.
         """
         self._turns.finish(link)
         for flight in self._of(link):
@@ -245,7 +249,7 @@ class Gate:
         unanswered = self._of(link)
         for flight in unanswered:
             self._close(flight)
-        return [flight for flight in unanswered if flight.kind is Kind.APPLY]
+        return unanswered
 
     def _of(self, link: Link) -> list[Flight]:
         return [flight for flight in self._flights.values() if _is_from(link, flight.attempt)]

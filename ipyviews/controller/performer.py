@@ -16,11 +16,12 @@ from ipyviews.core.events import (
     AttemptsMissing,
     Kind,
     RepliesTaken,
+    Status,
     TaskReplied,
     TasksReturned,
     Woke,
 )
-from ipyviews.protocol.wire import pack
+from ipyviews.protocol.wire import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -287,6 +288,8 @@ class Performer:
             "engine": attempt.engine if attempt else pending.engine,
             "attempts": self._history(runs),
         }
+        if verdict in (Verdict.ENGINE_LOST, Verdict.UNKNOWN_ENGINE):
+            ours["deaths"] = self.fleet.deaths.named(runs, pending.engine)
         metadata: dict[str, Any] = {"ipyviews": ours}
         message = flight.reply if flight and verdict is Verdict.REPLIED else None
         body: Frame | dict[str, Any]
@@ -299,9 +302,15 @@ class Performer:
                 metadata = {**message.metadata, **metadata}
             if flight and flight.incomplete:
                 ours["incomplete_output"] = True
+            if pending.submission.is_setup and flight and flight.status is Status.OK:
+                self._note_setup(flight, pending)
         msg_type = REPLY_TYPES[pending.kind]
         self.clients.reply(client, (task, msg_type, body, metadata, buffers))
         self.records.ended(client, task, ours, body, buffers)
+
+    def _note_setup(self, flight: Flight, pending: PendingTask) -> None:
+        code = str(unpack(pending.submission.content).get("code", ""))
+        self.fleet.setups.note(flight.attempt.engine, code)
 
     def _history(self, runs: Sequence[Run]) -> list[list[Any]]:
         """Put the runs into wall-clock time; the core's clock means nothing elsewhere."""

@@ -116,6 +116,10 @@ class Records:
         if self._file is not None:
             await asyncio.to_thread(self._file.close)
 
+    def bounds(self) -> dict[str, tuple[int, int, int]]:
+        """Tell what is kept, what may be, and what was dropped; by name."""
+        return {**self.memory.bounds(), **(self._file.bounds() if self._file else {})}
+
     # -- noting ----------------------------------------------------------------------------------
 
     def submitted(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ipyviews.controller.clients import Clients
     from ipyviews.controller.records import Records
+    from ipyviews.controller.setups import Setups
     from ipyviews.controller.submissions import Submission
     from ipyviews.controller.turns import Turns
     from ipyviews.core.events import Event, Kind
@@ -142,6 +143,8 @@ class Requests:
         self._feed = feed
         self._counters = counters
         self._loop = asyncio.get_running_loop()
+        #: The cells that engines run again; set by the driver.
+        self.setups: Setups
 
     def handle(self, client: ClientId, message: Message) -> None:
         """Turn one request into tasks, or answer what is wrong with it."""
@@ -212,7 +215,11 @@ class Requests:
         if not self._clients.heard(client):
             raise UsageError("say hello_request first: the controller does not know this session")
         self._check_name(client, message.msg_id)
-        return parse_submission(message)
+        submission = parse_submission(message)
+        if submission.is_setup:
+            code = str(message.read().get("code", ""))
+            self.setups.check(submission.choice.targets or (), code)
+        return submission
 
     def _check_name(self, client: ClientId, request: str) -> None:
         # The name of an attempt is taken apart at its slashes.

@@ -79,6 +79,8 @@ class Submission:
     content: Frame
     buffers: Sequence[Frame]
     cuts: Cuts | None
+    #: Whether it is a cell that engines run again in each of their lives.
+    is_setup: bool = False
 
     def cut_together(self, tasks: Sequence[int]) -> tuple[dict[str, Any], Sequence[Frame]]:
         """Return content and buffers of several tasks for one engine."""
@@ -142,7 +144,12 @@ def parse_submission(message: Message) -> Submission:
             f"{entries} calls do not fit {tasks} targets: one for each, or one for all"
         )
     ours = {name: value for name, value in message.ours.items() if name in PASSED_ON}
-    return Submission(kind, choice, tasks, ours, message.content, message.buffers, cuts)
+    is_setup = message.ours.get("setup") is True
+    if is_setup and (kind is not Kind.EXECUTE or choice.targets is None):
+        raise UsageError("`setup` is for cells on engines that are named")
+    return Submission(
+        kind, choice, tasks, ours, message.content, message.buffers, cuts, is_setup=is_setup
+    )
 
 
 def _choice(ours: dict[str, Any], entries: int) -> Choice:

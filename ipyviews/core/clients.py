@@ -46,6 +46,8 @@ class Client:
     stalled: bool = False
     #: It left for good: nothing of it is run again.
     gone: bool = False
+    #: It left, and its work goes on: forgotten once that is done.
+    left: bool = False
     #: Tasks in its lanes, and on engines. [count]
     queued: int = 0
     running: int = 0
@@ -71,7 +73,13 @@ class Clients:
         client = self.by_id.get(name)
         if client is None:
             client = self.by_id[name] = Client(name, self._last_mean_s)
+        client.left = False
         return client
+
+    def forget_if_done(self, client: Client) -> None:
+        """Forget a client that left, unless something of it is not done."""
+        if client.left and not (client.queued or client.running or client.held):
+            self.by_id.pop(client.id, None)
 
     def enter(self, client: Client) -> None:
         """Let a client with nothing to start begin to compete.

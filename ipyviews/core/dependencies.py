@@ -125,7 +125,8 @@ class Graph:
     ) -> None:
         self._tasks = tasks
         self._engines = engines
-        self._ended = Ends(most)
+        #: How the latest tasks ended.
+        self.ends = Ends(most)
         self._conditions: dict[tuple[Dependency, bool], Condition] = {}
         self._idle: dict[Condition, None] = {}
         #: By the task they wait for, and, of a ``follow``, by the engine it would go to.
@@ -153,7 +154,7 @@ class Graph:
         if condition.unknown is not None:
             return (
                 f"task {task.id} depends on task {condition.unknown}, which the controller does "
-                f"not know: there was none, or it ended more than {self._ended.most} tasks ago"
+                f"not know: there was none, or it ended more than {self.ends.most} tasks ago"
             )
         condition.tasks[task.id] = task
         self._idle.pop(condition, None)
@@ -172,7 +173,7 @@ class Graph:
 
     def ended(self, task: TaskId, end: Ended) -> None:
         """Remember the end of a task, and count it."""
-        self._ended.add(task, end)
+        self.ends.add(task, end)
         for condition in self._awaiting.pop(task, ()):
             self._count(condition, task, end)
             self._changed[condition] = None
@@ -219,13 +220,13 @@ class Graph:
         if condition is not None:
             return condition
         condition = Condition(needs, is_place=is_place)
-        known = {name for name in needs.tasks if name in self._tasks or name in self._ended}
+        known = {name for name in needs.tasks if name in self._tasks or name in self.ends}
         if len(known) < len(needs.tasks):
             condition.unknown = min(needs.tasks - known)
             return condition
         self._conditions[needs, is_place] = condition
         for name in needs.tasks:
-            end = self._ended.get(name)
+            end = self.ends.get(name)
             if end is None or name in self._tasks:
                 self._awaiting.setdefault(name, {})[condition] = None
             else:

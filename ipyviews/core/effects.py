@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from ipyviews.core.events import Status
+
 if TYPE_CHECKING:
     from ipyviews.core.events import Kind
     from ipyviews.ids import Attempt, ClientId, EngineId, TaskId
@@ -40,6 +42,12 @@ class Verdict(StrEnum):
     INVALID = "invalid"
 
 
+#: The outcome of a run whose reply was lost on the way.
+UNANSWERED = "its reply did not arrive"
+
+_LIVED_ON = frozenset({UNANSWERED, *map(str, Status)})
+
+
 class Run(NamedTuple):
     """One attempt in a task's history, for ``ar.attempts``."""
 
@@ -47,8 +55,13 @@ class Run(NamedTuple):
     incarnation: int
     started: float
     ended: float
-    #: ``ok``, ``error``, ``aborted``, ``unmet`` or the reason the engine was lost.
+    #: ``ok``, ``error``, ``aborted``, ``unmet``, `UNANSWERED` or the reason the engine was lost.
     outcome: str
+
+    @property
+    def lost_engine(self) -> bool:
+        """Whether it ended because its engine was lost."""
+        return self.outcome not in _LIVED_ON
 
 
 class Dispatch(NamedTuple):

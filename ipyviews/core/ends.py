@@ -47,6 +47,9 @@ class Ends:
         self._requests: dict[str, array[int]] = {}
         self._count = 0
 
+    def __len__(self) -> int:
+        return self._count
+
     def __contains__(self, task: TaskId) -> bool:
         return self.get(task) is not None
 

@@ -174,6 +174,8 @@ class Mover:
             self.holding.let_go(task)
         self._move(task, TaskState.DONE)
         del self.tasks[task.id]
+        if task.client.left:
+            self.clients.forget_if_done(task.client)
         self.holding.ended(task, ok=ok)
         if isinstance(task.home, Pool):
             self.pools.release(task.home)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ipyviews.core.effects import Verdict
+from ipyviews.core.effects import UNANSWERED, Verdict
 from ipyviews.core.engines import Engine
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 #: Engines named in one sentence.
 MOST_NAMES = 16
-
-
-#: The outcome of a run whose reply was lost on the way.
-UNANSWERED = "its reply did not arrive"
 
 
 def missing(task: Task, engine: Engine) -> str:

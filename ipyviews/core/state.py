@@ -18,7 +18,7 @@ from math import inf
 from typing import TYPE_CHECKING, assert_never
 
 from ipyviews.core import schemes, sentences
-from ipyviews.core.effects import Interrupt, Verdict, WakeAt
+from ipyviews.core.effects import UNANSWERED, Interrupt, Verdict, WakeAt
 from ipyviews.core.engines import Engine, EngineState
 from ipyviews.core.events import (
     AttemptsMissing,
@@ -339,6 +339,8 @@ class ControllerState(Mover):
             started = not may_have_run or task is suspects[0]
             what = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
             self._stop(task, engine, engine.reason, counts=started)
+            if (losses := task.losses) > 1:
+                what = f"{what} (the last of {losses} engines that were lost with this task)"
             self._run_again(task, what, guilty=guilty, started=started)
         for task in engine.queued:
             if not restarting:
@@ -416,7 +418,7 @@ class ControllerState(Mover):
                 task.strays += 1
                 self._give_back(task, engine)
             else:
-                self._stop(task, engine, sentences.UNANSWERED)
+                self._stop(task, engine, UNANSWERED)
                 self._run_again(task, sentences.missing(task, engine))
         for engine in engines:
             engine.is_late = engine in self.waits
@@ -426,7 +428,11 @@ class ControllerState(Mover):
 
     def _client_left(self, event: ClientLeft) -> None:
         client = self.clients.by_id.get(event.client)
-        if client is None or not event.drop:
+        if client is None:
+            return
+        if not event.drop:
+            client.left = True
+            self.clients.forget_if_done(client)
             return
         client.gone = True
         for task in list(client.held.values()):

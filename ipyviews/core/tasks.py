@@ -102,6 +102,11 @@ class Task:
         return self.suspect or not self.reruns
 
     @property
+    def losses(self) -> int:
+        """How many engines were lost while they had it."""
+        return sum(run.lost_engine for run in self.runs)
+
+    @property
     def is_timed(self) -> bool:
         """Whether it may yet wait too long: once started, it has all the time it needs."""
         return self.deadline < inf and not self.begun

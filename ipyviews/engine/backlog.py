@@ -209,6 +209,11 @@ class Backlog:
                 self.direct = sum(call.is_direct for call in self.waiting)
         return removed
 
+    @property
+    def remembered(self) -> int:
+        """How many attempts are remembered. [count]."""
+        return len(self._oldest)
+
     def holds(self) -> list[str]:
         """Name what runs, what waits, and what has ended and was not answered so far."""
         with self.lock:

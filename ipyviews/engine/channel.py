@@ -78,6 +78,8 @@ class Channel:
         self.on_released: Callable[[dict[str, Any]], None] = lambda _: None
         #: Run there at each look around.
         self.on_look: Callable[[], None] = lambda: None
+        #: Tells what the engine keeps and may keep.
+        self.bounds: Callable[[], dict[str, Any]] = dict
         self._key = kernel.key
         self._seq = 0
         self._seen: dict[str, int] = {}
@@ -289,8 +291,8 @@ class Channel:
         In this order: whatever is not held has been answered, and that answer was sent before.
         """
         holds, asked = self._backlog.holds(), content.get("attempts") or {}
-        unseen = self._backlog.unseen(asked)
-        return {"status": "ok", "holds": holds, "unseen": unseen, "dropped": self.dropped}
+        report = {"holds": holds, "unseen": self._backlog.unseen(asked), "bounds": self.bounds()}
+        return {"status": "ok", **report, "dropped": self.dropped}
 
     def _give_back(self, calls: list[Call]) -> None:
         """Tell the controller that these were not started and never will be, here."""

@@ -9,14 +9,14 @@ import os
 import threading
 from typing import Any
 
-from . import names
+from . import crashes, names
 from .adapter import Kernel
-from .backlog import Backlog
+from .backlog import MEMORY, Backlog
 from .begun import Begun
 from .binding import bind_kernel
 from .channel import Channel
 from .interrupts import Interrupts
-from .runner import TASK_CODE, Runner
+from .runner import MOST_FUNCTIONS, TASK_CODE, Runner
 from .segments import place
 from .sharing import Sharing
 from .shown import tell_errors
@@ -29,7 +29,8 @@ class Extension:
     def __init__(self, shell: Any) -> None:
         self._pid = os.getpid()
         self._kernel = Kernel(shell)
-        self._begun = Begun(bind_kernel())
+        self._connection_file = bind_kernel()
+        self._begun = Begun(self._connection_file)
         self._backlog = Backlog(begun=self._begun)
         self._interrupts = Interrupts(
             self._backlog, self._kernel.call_soon, TASK_CODE, self._kernel.cell_code
@@ -49,6 +50,7 @@ class Extension:
         self._channel.on_refused = self._runner.refuse
         self._channel.on_client_left = self._client_left
         self._channel.on_released = self._sharing.released
+        self._channel.bounds = self._bounds
         self._channel.on_look = self._sharing.tell_when_idle
         self._interrupts.poke = self._channel.poke
         self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
@@ -60,6 +62,7 @@ class Extension:
     def join(self, name: str) -> str:
         """Take a name, lift the iopub send limit, and report as JSON."""
         self._begun.open(name)
+        crashes.watch(self._connection_file)
         self._channel.name = name
         self._kernel.lift_send_limit()
         return json.dumps(
@@ -72,6 +75,14 @@ class Extension:
                 **self._kernel.describe(),
             }
         )
+
+    def _bounds(self) -> dict[str, Any]:
+        """Tell what is kept here and what may be; in the I/O thread."""
+        functions = len(self._runner.scope.functions)
+        return {
+            "functions": {"now": functions, "most": MOST_FUNCTIONS, "dropped": 0},
+            "attempts": {"now": self._backlog.remembered, "most": MEMORY, "dropped": 0},
+        }
 
     @property
     def running(self) -> str | None:
@@ -95,6 +106,7 @@ class Extension:
         self._sharing.close()
         self._channel.close()
         self._begun.close()
+        crashes.stop()
         self._interrupts.uninstall()
         self._kernel.close()
 

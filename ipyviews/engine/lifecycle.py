@@ -71,6 +71,8 @@ class Pool:
 
     def __init__(self) -> None:
         self.segments: dict[int, Segment] = {}
+        #: Those that are not unlinked so far; whoever does that takes them out.
+        self.leaving: dict[int, Segment] = {}
         self._made = 0
 
     def take(self, size: int, room: int) -> tuple[Segment | None, list[Segment]]:
@@ -117,6 +119,20 @@ class Pool:
     def give_up(self, segments: list[Segment]) -> list[Segment]:
         """Drop segments that could not be filled."""
         return self._unlink(segments)
+
+    def forsaken(self, fillings: list[Segment | None]) -> list[Segment]:
+        """Drop segments that were taken by somebody whom Ctrl-C kept from getting them.
+
+        Parameters
+        ----------
+        fillings
+            Those that are being filled.
+        """
+        filling = [one for one in self.segments.values() if one.state is State.FILLING]
+        lost = [one for one in filling if one not in fillings]
+        gone = [one for one in self.segments.values() if one.state is State.UNLINKED]
+        self._unlink([*lost, *gone])
+        return list(self.leaving.values())
 
     def sent(self, segment: Segment, users: int, holders: Iterable[str], now: float) -> None:
         """Note that it is filled and for whom."""
@@ -180,6 +196,8 @@ class Pool:
     def _unlink(self, segments: list[Segment]) -> list[Segment]:
         for segment in segments:
             segment.state = State.UNLINKED
+            # Nowhere is it in neither: Ctrl-C may keep the caller from what is returned.
+            self.leaving[segment.number] = segment
             self.segments.pop(segment.number, None)
         return segments
 

@@ -63,8 +63,8 @@ class Scope:
 
     def let_go(self, client: str) -> None:
         """Note that a client has left; from any thread."""
-        if any(owner == client for _, owner in list(self.injected.values())):
-            self.gone.add(client)
+        owners = {owner for _, owner in list(self.injected.values())}
+        self.gone = (self.gone | {client}) & owners
 
     def inject(self, name: str, value: Any) -> None:
         """Put a name there unless the user has one of his own.

@@ -71,6 +71,8 @@ class Sender:
         self._change = threading.Condition(self._lock)
         self._mapped: dict[int, mmap.mmap] = {}
         self._doomed: list[Segment] = []
+        # What is being filled, in all threads.
+        self._under_way: list[Filling] = []
         self._janitor: threading.Thread | None = None
         self._is_closed = False
         self._is_full = False
@@ -156,6 +158,8 @@ class Sender:
     ) -> list[segments.Reference | None]:
         doomed: list[Segment] = []
         try:
+            with self._lock:
+                self._under_way += fillings
             self._take(fillings, doomed)
             together.do_all(
                 [
@@ -170,6 +174,9 @@ class Sender:
             # Ctrl-C comes anywhere, but nobody has been told of the segments.
             self._give_up(fillings, doomed)
             raise
+        finally:
+            with self._lock:
+                self._under_way = [one for one in self._under_way if one not in fillings]
 
     def _take(self, fillings: list[Filling], doomed: list[Segment]) -> None:
         """Find segments to fill, and note in `doomed` those that have to make room."""
@@ -231,7 +238,8 @@ class Sender:
             one.is_given_up = True
         with self._lock:
             given_up = [one.segment for one in fillings if one.segment is not None]
-            self._doom([*doomed, *self._pool.give_up(given_up)])
+            others = [one.segment for one in self._under_way if one not in fillings]
+            self._doom([*doomed, *self._pool.give_up(given_up), *self._pool.forsaken(others)])
         if self._is_closed:
             self._unlink()
 
@@ -296,6 +304,8 @@ class Sender:
     def _unlink(self) -> None:
         with self._lock:
             doomed, self._doomed = self._doomed, []
+            for one in doomed:
+                self._pool.leaving.pop(one.number, None)
             mapped = [self._mapped.pop(one.number, None) for one in doomed]
         for segment, mapping in zip(doomed, mapped, strict=True):
             segments.remove(self._name(segment))

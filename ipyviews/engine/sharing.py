@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .received import Told
     from .sender import Use
 
+#: Clients that have left and are remembered [count].
+MOST_LEFT = 1000
+
 
 class Sharing:
     """All that an engine maps and all that it sends that way.
@@ -44,7 +47,7 @@ class Sharing:
         self._way: Request | None = None
         self._is_closed = False
         # Clients that have left: nobody would let go of what they are sent.
-        self._left: set[str] = set()
+        self._left: dict[str, None] = {}
 
     def open(self, call: Call) -> None:
         """Map what the buffers of a call refer to, in the main thread, just before it runs.
@@ -102,7 +105,10 @@ class Sharing:
 
     def client_left(self, client: str) -> None:
         """Take in that a client will tell nothing any more."""
-        self._left.add(client)
+        self._left[client] = None
+        if len(self._left) > MOST_LEFT:
+            # What was called for it has ended long ago.
+            del self._left[next(iter(self._left))]
         if self._sender is not None:
             self._sender.lost(client)
 

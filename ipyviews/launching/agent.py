@@ -21,8 +21,7 @@ op          fields                                   answer
 
 It pushes to all who are connected:
 
-* ``{"push": "exit", "kernel", "pid", "returncode", "sentence", "self_inflicted", "tail",
-  "peak_memory_kb"}`` for each kernel that ends;
+* ``{"push": "exit", "kernel", …}`` with the fields of `ExitReport`, for each kernel that ends;
 * ``{"push": "owner"}`` when the owner of an attached cluster is gone: whoever counts clients
   should look now which of them are still there;
 * ``{"push": "end", "reason"}`` when the cluster ends: the controller shuts its kernels down
@@ -52,6 +51,7 @@ from ipyviews.launching import rundir
 from ipyviews.launching.children import Child, Forked, Order, complaint, start_child
 from ipyviews.launching.exits import TAIL_SIZE, OutOfMemoryWatch, report_exit
 from ipyviews.launching.forkserver import CONTROLLER, WarmImage, become
+from ipyviews.launching.memory import limit_bytes
 from ipyviews.launching.peer import Peer
 
 if TYPE_CHECKING:
@@ -271,6 +271,10 @@ class Agent:
 
     def _reap(self) -> None:
         for pid in list(self._children):
+            if sys.platform == "linux" and not _has_ended(pid):
+                continue
+            # Told only until it was waited for.
+            limit = limit_bytes(pid)
             gone, status, usage = os.wait4(pid, os.WNOHANG)
             if not gone:
                 continue
@@ -283,15 +287,18 @@ class Agent:
             if pid == self._controller:
                 self._on_controller_exit(returncode)
             else:
-                self._on_kernel_exit(child, returncode, usage.ru_maxrss)
+                self._on_kernel_exit(child, returncode, usage.ru_maxrss, limit)
 
-    def _on_kernel_exit(self, child: Child, returncode: int, peak_memory: int) -> None:
+    def _on_kernel_exit(
+        self, child: Child, returncode: int, peak_memory: int, limit: int | None
+    ) -> None:
         report = report_exit(
             child.pid,
             returncode,
             tail=bytes(child.tail),
             peak_memory_kb=peak_memory if sys.platform == "linux" else peak_memory // 1024,
             out_of_memory=returncode == -signal.SIGKILL and self._watch.is_evident(),
+            memory_limit=limit,
         )
         self._push(push="exit", kernel=child.order.name, **dataclasses.asdict(report))
         self._finish_if_empty()
@@ -361,6 +368,11 @@ class Agent:
         with contextlib.suppress(OSError):
             return (self._folder / "log").read_bytes()[-TAIL_SIZE:].decode("utf-8", "replace")
         return ""
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a child can be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def main() -> None:

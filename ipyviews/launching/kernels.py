@@ -19,6 +19,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from ipyviews.errors import UsageError
 from ipyviews.launching.exits import TAIL_SIZE, ExitReport, OutOfMemoryWatch, report_exit
 from ipyviews.launching.link import AgentLink
+from ipyviews.launching.memory import limit_bytes
 from ipyviews.launching.provisioner import AgentProvisioner
 
 if TYPE_CHECKING:
@@ -138,6 +139,10 @@ class KernelLauncher:
         self._kernels.add(kernel)
         await kernel.launch(self._folder, request)
         return kernel
+
+    def forget(self, kernel: LaunchedKernel) -> None:
+        """Let go of a kernel that was ended for good."""
+        self._kernels.discard(kernel)
 
     async def close(self, politely: bool) -> None:
         """End all kernels and let go of the agent.
@@ -290,10 +295,15 @@ class LaunchedKernel:
         memory = OutOfMemoryWatch()
         if isinstance(provisioner, LocalProvisioner) and provisioner.pid is not None:
             await _process_end(provisioner.pid)
+        limit = limit_bytes(self.pid or 0)
         while (returncode := await provisioner.poll()) is None:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(POLL_INTERVAL)
         return report_exit(
-            self.pid or 0, returncode, tail=self._tail(), out_of_memory=memory.is_evident()
+            self.pid or 0,
+            returncode,
+            tail=self._tail(),
+            out_of_memory=memory.is_evident(),
+            memory_limit=limit,
         )
 
     def _tail(self) -> bytes:

@@ -94,6 +94,32 @@ def shares_memory(wanted: bool | None) -> bool:
     return os.environ.get("IPYVIEWS_SHARED_MEMORY", "1") != "0" if wanted is None else bool(wanted)
 
 
+def restart_limit(wanted: Any) -> tuple[int, float] | None:
+    """Return how often an engine that dies is started again, and in how much time [s].
+
+    Parameters
+    ----------
+    wanted
+        None or False for never, True for 3 times in 60 s, a number of times in 60 s, or both.
+
+    Raises
+    ------
+    UsageError
+        It is nothing of that.
+    """
+    if wanted is None or wanted is False:
+        return None
+    pair = wanted if isinstance(wanted, tuple | list) else (3 if wanted is True else wanted, 60.0)
+    if len(pair) == 2:
+        times, seconds = pair
+        if type(times) is int and times > 0 and isinstance(seconds, int | float) and seconds > 0:
+            return times, float(seconds)
+    raise UsageError(
+        "restart must be True, a number of times in 60 s, or (times, seconds), above 0; "
+        f"not {wanted!r:.80}."
+    )
+
+
 def check_kernels(names: Sequence[str | None]) -> None:
     """Raise `UsageError`, which lists the known ones, if a kernel name is unknown."""
     if any(names):

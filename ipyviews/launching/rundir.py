@@ -143,6 +143,15 @@ def is_running(folder: Path) -> bool:
     return False
 
 
+def read_description(path: Any) -> dict[str, Any] | None:
+    """Read a file that `Cluster.write_cluster_file` wrote; None for anything else."""
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "cluster" in content:
+            return content
+    return None
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file (0600) so that readers see the old or the whole new content, never a part."""
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")

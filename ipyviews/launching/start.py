@@ -68,6 +68,8 @@ class ClusterConfig:
     history_file: str | None = None
     #: Whether large arrays go by shared memory where that is possible.
     shared_memory: bool = True
+    #: How often an engine that dies is started again, and in how much time [s]; None for never.
+    restart: tuple[int, float] | None = None
     #: The controller's command, to which the run folder is added; None for the real one.
     controller: list[str] | None = None
 

@@ -23,8 +23,9 @@ _FIXED = frozenset({int, bool, str, bytes, type(None)})
 #: Users may say how objects of any type travel; these are what functions are made of.
 _PARTS = {FunctionType, CodeType, CellType, BuiltinFunctionType}
 
-#: So many functions are remembered. [count]
+#: So many functions are remembered [count], with what they hold; none of a larger pickle [bytes].
 _MOST = 64
+_MOST_BYTES = 64 * 1024
 
 # By the id of the code, which the state keeps alive: a lambda is made anew for each call.
 _known: dict[int, tuple[Any, bytes, bool]] = {}
@@ -50,9 +51,11 @@ def dumps(function: Any) -> tuple[bytes, bool]:
         return _dumps(function)
     known = _known.get(id(function.__code__))
     if known is None or known[0] != state:
-        if len(_known) >= _MOST:
-            _known.clear()
-        known = _known[id(function.__code__)] = (state, *_dumps(function))
+        known = (state, *_dumps(function))
+        if len(known[1]) <= _MOST_BYTES:
+            if len(_known) >= _MOST:
+                _known.clear()
+            _known[id(function.__code__)] = known
     return known[1:]
 
 

@@ -209,6 +209,20 @@ class Memory:
         """Name all recorded tasks that are final, in the order of their ends."""
         return list(self._ended)
 
+    def bounds(self) -> dict[str, tuple[int, int, int]]:
+        """Tell what is kept, what may be, and what was dropped."""
+        counters, limits = self._counters, self.limits
+        return {
+            "records": (len(self._ended), limits.records, counters["records_dropped"]),
+            "record_bytes": (self._size, limits.size, counters["records_dropped"]),
+            "running_output_bytes": (
+                self._written,
+                limits.size,
+                counters["output_not_recorded"],
+            ),
+            "result_bytes": (self._buffers, limits.buffers, counters["results_dropped"]),
+        }
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _pending(self, task: TaskId) -> tuple[Origin, int] | None:

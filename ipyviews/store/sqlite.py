@@ -54,6 +54,9 @@ CREATE TABLE IF NOT EXISTS buffers (
 CREATE INDEX IF NOT EXISTS buffers_of ON buffers (record);
 """
 
+#: Length that the journal beside the file is cut to after a transaction. [bytes]
+MOST_JOURNAL = 16 * 1024 * 1024
+
 #: Records in one transaction. [count]
 BATCH = 500
 
@@ -134,6 +137,15 @@ class HistoryFile:
     def purge(self, names: Collection[str] | None, engines: Collection[str] = ()) -> Future[int]:
         """Drop records of tasks, None for all, and of engines; the number dropped."""
         return self._do(lambda: self._purge(names, engines))
+
+    def bounds(self) -> dict[str, tuple[int, int, int]]:
+        """Tell what the file holds, what it may, and what was not written."""
+        dropped = self._counters["history_dropped"]
+        return {
+            "history_records": (self._count, self.limits.records, dropped),
+            "history_bytes": (self._size, self.limits.size, dropped),
+            "history_waiting": (self._queue.qsize(), self.limits.waiting, dropped),
+        }
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -288,6 +300,7 @@ def _prepare(db: sqlite3.Connection) -> None:
             raise sqlite3.DatabaseError(f"it is of form {form}, this version knows {FORM}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA journal_size_limit = {MOST_JOURNAL}")
         db.execute("PRAGMA foreign_keys = ON")
         db.executescript(_TABLES)
         db.execute(f"PRAGMA user_version = {FORM}")

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ipyviews import Client
     from ipyviews_magics.default import DefaultView
 
-FORMS = "%ipyviews start [-n ENGINES] [--kernel NAME] | status | stop | restart [TARGETS] [--now]"
+FORMS = (
+    "%ipyviews start [-n ENGINES] [--kernel NAME] | status | stop | "
+    "restart [TARGETS] [--now] [--no-setup]"
+)
 
 
 class ClusterMagic:
@@ -72,13 +75,13 @@ class ClusterMagic:
         print(f"Stopped the cluster {name!r}.")
 
     def restart(self, options: argparse.Namespace) -> None:
-        """Restart engines in place; they lose their variables."""
+        """Restart engines in place; they lose their variables and run their set-up cells."""
         client = self._default.find()
         if client is None:
             raise UsageError("no cluster is running: there is nothing to restart.")
         known = sorted(client.connection.engines)
         targets = parse_targets(options.targets, known)
-        client.restart(targets, now=options.now)
+        client.restart(targets, now=options.now, setup=options.setup)
         chosen = known if targets == "all" else [targets] if isinstance(targets, int) else targets
         print(f"Restarted {name_engines(chosen)}.")
 
@@ -101,6 +104,7 @@ def _parser(magic: ClusterMagic) -> argparse.ArgumentParser:
     one.set_defaults(command=magic.restart)
     one.add_argument("targets", nargs="?", default="all")
     one.add_argument("--now", action="store_true")
+    one.add_argument("--no-setup", dest="setup", action="store_false")
     return top
 
 

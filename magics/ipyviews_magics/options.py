@@ -40,6 +40,8 @@ class Options:
     #: Name for the AsyncResult in the user's namespace.
     out: str | None = None
     local: bool = False
+    #: Whether engines that are started again run the cell again.
+    setup: bool = False
 
     def read(self, magic: Callable[..., Any], line: str) -> Options:
         """Put what a line says over these defaults.
@@ -167,3 +169,4 @@ OUTPUT = (
 
 #: Of ``%%px``.
 LOCAL = _flag("--local", dest="local", says="run the cell here as well")
+SETUP = _flag("--setup", dest="setup", says="run the cell again on engines that are restarted")

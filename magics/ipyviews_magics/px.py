@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -25,6 +26,7 @@ from ipyviews_magics.options import (
     LOCAL,
     OUTPUT,
     RUNNING,
+    SETUP,
     Options,
     signal_number,
     with_options,
@@ -113,7 +115,7 @@ class PxMagics:
         """Run the rest of the line on the engines; all of it is code."""
         return self._run(line, self.options, place_of_call(self.shell))
 
-    @with_options("%px", *RUNNING, *OUTPUT, LOCAL)
+    @with_options("%px", *RUNNING, *OUTPUT, LOCAL, SETUP)
     def px_cell(self, line: str, cell: str) -> AsyncResult | None:
         """Run the cell on the engines and show what they write, labelled by engine.
 
@@ -234,8 +236,13 @@ class PxMagics:
             kind = "Parallel" if waits else "Async parallel"
             which = "any of " if isinstance(view, LoadBalancedView) else ""
             print(f"{kind} execution on {which}engine(s): {_describe(targets)}")
+        execute: Callable[..., AsyncResult] = view.execute
+        if options.setup:
+            if isinstance(view, LoadBalancedView):
+                raise UsageError("--setup is for views that name their engines, e.g. rc[:].")
+            execute = partial(execute, setup=True)
         with view.temp_flags(targets=targets), as_usage_error():
-            result = view.execute(cell, silent=False, block=False)
+            result = execute(cell, silent=False, block=False)
         result._fname = f"%px{self.suffix}"  # noqa: SLF001 - what ran, for people
         return result
 

@@ -61,6 +61,10 @@ def test_local_launchers_are_accepted():
         ({"controller_args": ["--scheme=lru"]}, "say scheme="),
         ({"scheme": "magic"}, "there is no scheme 'magic'; there are leastload"),
         ({"prefetch": -1}, "prefetch must be"),
+        ({"restart": 0}, "restart must be True"),
+        ({"restart": (1, 0)}, "restart must be True"),
+        ({"restart": (1, 2, 3)}, "restart must be True"),
+        ({"restart": "often"}, "restart must be True"),
         ({"hwm": -1}, "prefetch must be"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_table_has_a_heading_and_aligned_columns(capsys):
 
 @pytest.mark.kernels
 def test_a_started_cluster_is_listed_used_by_others_and_stopped(run_root):
-    started = ipyviews_command("start", "-n", "2", "--cluster-id", "mine")
+    started = ipyviews_command("start", "-n", "2", "--cluster-id", "mine", "--restart", "3")
     assert started.returncode == 0, started.stderr
     assert started.stdout == (
         "2 engines started: connect with ipyviews.Client(cluster_id='mine'), "
@@ -97,7 +97,8 @@ def test_a_started_cluster_is_listed_used_by_others_and_stopped(run_root):
 
     (row,) = json.loads(ipyviews_command("list", "-o", "json").stdout)
     assert (row["id"], row["engines"]) == ("mine", 2)
-    assert Path(row["folder"]).is_dir()
+    config = json.loads((Path(row["folder"]) / "config.json").read_text())
+    assert config["restart"] == [3, 60.0]
     status = ipyviews_command("status").stdout.splitlines()
     assert [line.split()[:2] for line in status[1:]] == [["0", "live"], ["1", "live"]]
     with ipyviews.Client(cluster_id="mine") as client:

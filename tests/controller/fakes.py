@@ -401,6 +401,8 @@ class FakeLauncher:
     def __init__(self, network: Any, folder: Path, on_exit: Any, prepare: Any = None) -> None:
         self.kernels: dict[int, FakeKernel] = {}
         self.closed: bool | None = None
+        #: Those that were ended for good.
+        self.forgotten: list[FakeKernel] = []
         self._network = network
         self._folder = folder
         self._on_exit = on_exit
@@ -414,6 +416,9 @@ class FakeLauncher:
             raise ClusterError("there is no such program")
         kernel.boot()
         return kernel
+
+    def forget(self, kernel: FakeKernel) -> None:
+        self.forgotten.append(kernel)
 
     async def close(self, politely: bool) -> None:
         self.closed = politely

@@ -149,12 +149,20 @@ async def test_but_not_while_a_task_of_it_may_need_them(start, leave):
     await eventually(lambda: not is_there(left))
 
 
+async def heard_of_the_death(world, client):
+    """Wait until a client has read the report of the death of the first engine, and said so."""
+    await eventually(lambda: world.states() == ["lost", "live"])
+    await client.until(lambda: client.stream and client.stream[-1].msg_type == "death_notice")
+    client.acknowledge()
+    await world.settle()
+
+
 async def test_segments_of_a_lost_engine_go(start, leave):
     world = await start(2)
-    await world.client()
+    client = await world.client()
     left, other = leave(world, "e0.1"), leave(world, "e1.1")
     world.kernels[0].die()
-    await eventually(lambda: world.states() == ["lost", "live"])
+    await heard_of_the_death(world, client)
     await looked(world)
     await eventually(lambda: not is_there(left))
     assert is_there(other)
@@ -180,7 +188,7 @@ async def test_what_is_sent_to_clients_later_does_not_keep_them(start, leave):
     client = await world.client()
     left = leave(world, "e0.1")
     world.kernels[0].die()
-    await eventually(lambda: world.states() == ["lost", "live"])
+    await heard_of_the_death(world, client)
     await looked(world, 1)
     await client.reply(client.apply("echo", b"x", targets=[1]) + ".0")
     await looked(world)

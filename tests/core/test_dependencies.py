@@ -57,7 +57,7 @@ def test_a_dependency_on_nothing_known_or_on_itself_is_invalid(task, how):
 
 def test_too_long_ago_is_unknown_and_the_answer_says_so():
     desk = Desk(engines=1)
-    desk.state.holding.graph._ended.most = 3
+    desk.state.holding.graph.ends.most = 3
     for number in range(5):
         desk.submit(f"a{number}.0")
         desk.reply(f"a{number}.0")

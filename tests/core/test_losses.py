@@ -59,7 +59,10 @@ def test_a_balanced_task_fails_with_the_last_error_when_its_reruns_are_used_up()
     desk.submit("r.0", reruns=2)
     for engine in range(3):
         desk.lose(engine, reason=f"death {engine}")
-    assert desk.reason("r.0") == "engine 2 was lost while it ran task r.0: death 2"
+    assert desk.reason("r.0") == (
+        "engine 2 was lost while it ran task r.0: death 2 "
+        "(the last of 3 engines that were lost with this task)"
+    )
     assert len(desk.replies["r.0"].runs) == 3
 
 

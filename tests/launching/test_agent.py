@@ -15,6 +15,7 @@ import pytest
 
 from ipyviews.errors import ClusterError
 from ipyviews.launching import rundir
+from ipyviews.launching.exits import TAIL_SIZE
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.start import AgentProcess, end_cluster, start_agent
 from tests.launching.conftest import OBEDIENT, settings
@@ -138,7 +139,7 @@ async def test_tail_keeps_the_end_of_much_output(link):
     _, report = await run(link, program("print('x' * 200_000); print('end')"), cwd=None)
     tail = (await report).tail
     assert tail.endswith("x\nend")
-    assert len(tail) <= 8192
+    assert len(tail) <= TAIL_SIZE
 
 
 async def test_child_gets_its_environment_folder_and_plain_signals(link, tmp_path):
@@ -249,7 +250,7 @@ async def test_end_is_told_before_anybody_is_killed(agent, link):
     answer, report = await run(link, SLEEP, cwd=None)
     await link.ask("end", reason="a test")
     assert (await push_of(link, "end"))["reason"] == "a test"
-    assert (await report).sentence == "killed by SIGTERM"
+    assert (await report).sentence == "terminated by SIGTERM"
     agent.wait(10)
     assert is_gone(answer["pid"])
 

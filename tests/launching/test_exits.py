@@ -1,30 +1,108 @@
 """Exits in words."""
 
+import os
+import resource
+
 import pytest
 
-from ipyviews.launching.exits import TAIL_SIZE, OutOfMemoryWatch, report_exit
+from ipyviews.launching import memory
+from ipyviews.launching.exits import (
+    TAIL_SIZE,
+    OutOfMemoryWatch,
+    crash_place,
+    report_exit,
+    split_trace,
+)
 
 
 @pytest.mark.parametrize(
-    ("returncode", "sentence", "own"),
+    ("returncode", "verdict", "sentence", "own"),
     [
-        (0, "exit code 0", True),
-        (3, "exit code 3", True),
-        (-9, "killed by SIGKILL", False),
-        (-15, "killed by SIGTERM", False),
-        (-2, "killed by SIGINT", False),
-        (-11, "segmentation fault (SIGSEGV)", True),
-        (-6, "aborted (SIGABRT)", True),
-        (-7, "bus error (SIGBUS)", True),
-        (-8, "arithmetic error (SIGFPE)", True),
-        (-4, "illegal instruction (SIGILL)", True),
-        (-99, "killed by signal 99", False),
+        (0, "exit", "exit code 0", True),
+        (3, "exit", "exit code 3", True),
+        (-9, "killed", "killed by SIGKILL", False),
+        (-15, "terminated", "terminated by SIGTERM", False),
+        (-2, "killed", "killed by SIGINT", False),
+        (-11, "segmentation fault", "segmentation fault (SIGSEGV)", True),
+        (-6, "aborted", "aborted (SIGABRT)", True),
+        (-7, "bus error", "bus error (SIGBUS)", True),
+        (-8, "arithmetic error", "arithmetic error (SIGFPE)", True),
+        (-4, "illegal instruction", "illegal instruction (SIGILL)", True),
+        (-24, "limit of processor time", "limit of processor time (SIGXCPU)", True),
+        (-99, "killed", "killed by signal 99", False),
     ],
 )
-def test_verdict(returncode, sentence, own):
+def test_verdict(returncode, verdict, sentence, own):
     report = report_exit(7, returncode)
     assert (report.pid, report.returncode) == (7, returncode)
-    assert (report.sentence, report.self_inflicted) == (sentence, own)
+    assert (report.verdict, report.sentence, report.self_inflicted) == (verdict, sentence, own)
+
+
+@pytest.mark.parametrize(
+    ("returncode", "tail", "peak_kb", "is_short"),
+    [
+        (-6, b"terminate called after throwing an instance of 'std::bad_alloc'", 100, True),
+        (1, b"MemoryError", 100, True),
+        (-11, b"", 950 * 1024, True),
+        (-11, b"", 100, False),
+        (-9, b"MemoryError", 100, False),
+        (0, b"MemoryError", 100, False),
+    ],
+)
+def test_memory_limit_is_to_blame_where_there_is_evidence(returncode, tail, peak_kb, is_short):
+    def end(limit):
+        return report_exit(7, returncode, tail=tail, peak_memory_kb=peak_kb, memory_limit=limit)
+
+    report = end(1000 << 20)
+    assert (report.verdict == "memory limit") is is_short
+    assert report.sentence.startswith("memory limit of 1000 MiB reached, ") is is_short
+    assert report.memory_limit == 1000 << 20
+    assert end(None).verdict != "memory limit"
+
+
+def test_limit_of_a_process_is_told_until_it_is_waited_for():
+    assert memory.limit_bytes(os.getpid()) is None
+    pid = os.fork()
+    if not pid:
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))
+        resource.setrlimit(resource.RLIMIT_DATA, (1 << 39, 1 << 39))
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert memory.limit_bytes(pid) == 1 << 39
+    os.waitpid(pid, 0)
+    assert memory.limit_bytes(pid) is None
+
+
+TRACE = """Fatal Python error: Segmentation fault
+
+Thread 0x00007f0000000001 (most recent call first):
+  File "/usr/lib/threading.py", line 62 in run
+
+Current thread 0x00007f0000000002 (most recent call first):
+  File "/home/me/deep.py", line 7 in dive
+  File "/home/me/deep.py", line 9 in <module>
+
+Extension modules: zmq.backend, numpy (total: 2)
+"""
+
+
+def test_trace_of_a_crash_is_told_apart_from_what_was_written():
+    words, trace = split_trace("one\ntwo" + TRACE)
+    assert words == "one\ntwo"
+    assert trace.startswith("Fatal Python error")
+    assert trace.endswith("line 9 in <module>")
+    assert crash_place(trace) == 'dive, "/home/me/deep.py" line 7'
+
+
+def test_trace_without_its_beginning_is_a_trace_still():
+    words, trace = split_trace(TRACE[TRACE.index("Current") :])
+    assert words == ""
+    assert crash_place(trace) == 'dive, "/home/me/deep.py" line 7'
+
+
+def test_without_a_crash_there_is_no_trace():
+    assert split_trace("Thread pool closed") == ("Thread pool closed", "")
+    assert crash_place("") == ""
 
 
 def test_out_of_memory_is_the_victims_own_doing():
@@ -71,6 +149,27 @@ def test_whole_system_is_watched_where_groups_do_not_count(tmp_path):
     (tmp_path / "proc/vmstat").write_text("nr_free_pages 12\noom_kill 0\n")
     watch = OutOfMemoryWatch(tmp_path)
     (tmp_path / "proc/vmstat").write_text("nr_free_pages 12\noom_kill 1\n")
+    assert watch.is_evident()
+
+
+def test_old_control_groups_are_watched(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("4:cpu,memory:/ours\n1:name=systemd:/\n0::/\n")
+    group = tmp_path / "sys/fs/cgroup/memory/ours"
+    group.mkdir(parents=True)
+    (group / "memory.oom_control").write_text("under_oom 0\noom_kill 1\n")
+    watch = OutOfMemoryWatch(tmp_path)
+    (group / "memory.oom_control").write_text("under_oom 0\noom_kill 2\n")
+    assert watch.is_evident()
+
+
+def test_group_of_a_container_is_the_root(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/host/path/of/it\n")
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/memory.events").write_text("oom_kill 1\n")
+    watch = OutOfMemoryWatch(tmp_path)
+    (tmp_path / "sys/fs/cgroup/memory.events").write_text("oom_kill 2\n")
     assert watch.is_evident()
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kernels
 ENDS = [
     ("import os; os._exit(3)", 3, "exit code 3", True),
     ("import os; os.kill(os.getpid(), 9)", -9, "killed by SIGKILL", False),
-    ("import os; os.kill(os.getpid(), 15)", -15, "killed by SIGTERM", False),
+    ("import os; os.kill(os.getpid(), 15)", -15, "terminated by SIGTERM", False),
     ("import ctypes; ctypes.string_at(0)", -11, "segmentation fault (SIGSEGV)", True),
     ("import os; os.abort()", -6, "aborted (SIGABRT)", True),
     ("exit()", 0, "exit code 0", True),

@@ -72,9 +72,9 @@ class FakeView(HasTraits):
         yield
         self.targets = before
 
-    def execute(self, code, silent=True, block=None):
+    def execute(self, code, silent=True, block=None, *, setup=False):
         targets = self.targets
-        self.calls.append(SimpleNamespace(code=code, silent=silent, targets=targets))
+        self.calls.append(SimpleNamespace(code=code, silent=silent, targets=targets, setup=setup))
         ids = self.client.ids if targets == "all" else targets
         engines = [ids] if isinstance(ids, int) else ids
         self.tasks = [

@@ -17,8 +17,8 @@ class Client(FakeClient):
     def close(self):
         self.connection.failure = "closed"
 
-    def restart(self, targets, now):
-        self.restarted = (targets, now)
+    def restart(self, targets, now, setup):
+        self.restarted = (targets, now, setup)
 
     def table(self):
         return f"{len(self)} engines"
@@ -130,9 +130,10 @@ def test_a_stopped_cluster_is_no_longer_in_use(magic, made, capsys):
 @pytest.mark.parametrize(
     ("line", "meant", "said"),
     [
-        ("restart", ("all", False), "engines 0, 1, 2"),
-        ("restart 2", (2, False), "engine 2"),
-        ("restart 1: --now", ([1, 2], True), "engines 1, 2"),
+        ("restart", ("all", False, True), "engines 0, 1, 2"),
+        ("restart 2", (2, False, True), "engine 2"),
+        ("restart 1: --now", ([1, 2], True, True), "engines 1, 2"),
+        ("restart 0 --no-setup", (0, False, False), "engine 0"),
     ],
 )
 def test_engines_are_restarted(started, capsys, line, meant, said):

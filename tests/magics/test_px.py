@@ -1,8 +1,13 @@
+from functools import partial
+
 import pytest
 from IPython.core.error import UsageError as ShellUsageError
 
+from ipyviews.client.balanced import LoadBalancedView
 from ipyviews.client.results import AsyncResult
 from ipyviews.errors import CompositeError, RemoteError, UsageError
+from ipyviews_magics.options import Options
+from ipyviews_magics.px import PxMagics
 from ipyviews_magics.registry import activate, registry_of
 from tests.magics.fakes import FakeView
 
@@ -180,6 +185,21 @@ def test_local_runs_the_cell_here_too(shell, cell, capsys):
     cell("--local", "here = 7; print('near')")
     assert shell.user_ns["here"] == 7
     assert capsys.readouterr().out == "near\n[stdout:0] \nfar\n[stdout:1] \nfar\n"
+
+
+def test_setup_marks_the_cell(cell):
+    view = FakeView()
+    activate(view)
+    cell("--setup", "a = 1")
+    cell("", "b = 1")
+    assert [call.setup for call in view.calls] == [True, False]
+
+
+def test_setup_is_for_engines_that_are_named(shell):
+    magics = PxMagics(shell, "", partial(LoadBalancedView.__new__, LoadBalancedView), None)
+    view = magics.view_in_use()
+    with pytest.raises(ShellUsageError, match="name their engines"):
+        magics._submit(view, "a = 1", Options(setup=True), waits=True)
 
 
 def test_pxresult_shows_the_latest_result_again(shell, cell, capsys):

@@ -118,6 +118,13 @@ def test_a_user_s_own_way_for_what_functions_are_made_of_is_taken(notebook, monk
     assert functions.dumps(notebook.f) != before
 
 
+def test_what_holds_much_is_not_remembered(notebook, pickled):
+    notebook.run("def make(n): return lambda: n\nf = make(b'x' * 100_000)")
+    assert functions.dumps(notebook.f) == functions.dumps(notebook.f)
+    assert len(pickled) == 2
+    assert not functions._known
+
+
 def test_only_so_many_are_remembered(notebook):
     for number in range(200):
         notebook.run(f"def f(): return {number}")

@@ -209,3 +209,17 @@ def test_a_file_of_another_version_is_refused(path, open_file):
 def test_a_file_in_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ClusterError, match="cannot be used"):
         HistoryFile(tmp_path / "none" / "tasks.db", Counter())
+
+
+def test_a_file_of_limited_size_stays_small_whatever_is_written(open_file, path, desk):
+    file = open_file(limits=FileLimits(size=200_000), keep_buffers=True)
+    for number in range(500):
+        file.write(end(desk, result=b"x" * 10_000))
+        if number % 50 == 0:
+            file.history().result(LIMIT_S)
+    bounds = file.bounds()
+    assert bounds["history_bytes"][0] <= bounds["history_bytes"][1] == 200_000
+    assert bounds["history_records"][0] == len(file.history().result(LIMIT_S)) < 30
+    # Freed pages are used again; what is above the limit is the form of the file, and one batch.
+    file.close()
+    assert path.stat().st_size < 1_500_000

@@ -1,0 +1,144 @@
+"""The latest deaths of engines, told to all clients before anything that died with them."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.deaths import DeathReport
+from ipyviews.launching.exits import crash_place, split_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ipyviews.core.effects import Run
+    from ipyviews.launching.exits import ExitReport
+    from ipyviews.protocol.wire import Frame
+
+#: Deaths that are remembered. [count]
+MOST_DEATHS = 100
+
+#: Of what an engine wrote to stderr so many lines are told [count], cut to this length; of its
+#: trace so much. [characters]
+STDERR_LINES = 20
+LINE_LIMIT = 500
+TRACE_LIMIT = 16 * 1024
+
+#: So many of its last lines are in the sentence that its tasks fail with. [count]
+LINES_IN_SENTENCE = 5
+
+
+class LastWords:
+    """What cells and calls of one life of an engine wrote to stderr last."""
+
+    def __init__(self) -> None:
+        self._texts: deque[str] = deque(maxlen=STDERR_LINES)
+
+    def heard(self, content: Frame) -> None:
+        """Take the content of a ``stream`` message."""
+        # Most is stdout, and is not decoded.
+        if b'"stderr"' in bytes(content[:32]):
+            try:
+                text = str(json.loads(bytes(content)).get("text", ""))
+            except ValueError:
+                return
+            self._texts.append(text[-STDERR_LINES * LINE_LIMIT :])
+
+    def lines(self) -> list[str]:
+        """Return the last lines."""
+        return _last_lines("".join(self._texts))
+
+
+class Deaths:
+    """The latest deaths, by engine and life."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, int], dict[str, Any]] = OrderedDict()
+        #: All there were, also those that are forgotten. [count]
+        self.count = 0
+        #: Tells all clients, on the channel that replies take.
+        self.announce: Callable[[str, Mapping[str, Any]], None] = lambda _type, _content: None
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def note(
+        self,
+        name: tuple[int, int],
+        report: ExitReport,
+        *,
+        running: Sequence[str] = (),
+        words: LastWords | None = None,
+        crash: str = "",
+        restarted: bool = False,
+        refusal: str = "",
+    ) -> None:
+        """Note that an engine died.
+
+        Parameters
+        ----------
+        name
+            Engine and life.
+        report
+            How its process ended.
+        running
+            The tasks that it may have been running.
+        words
+            What it wrote in cells and calls.
+        crash
+            What `faulthandler` left in a file.
+        restarted
+            Whether it is started again by itself.
+        refusal
+            Why it is not, although engines are.
+        """
+        tail, trace = split_trace(report.tail)
+        lines = [*(words.lines() if words else ()), *_last_lines(tail)]
+        peak = report.peak_memory_kb
+        death = DeathReport(
+            *name,
+            report.pid or None,
+            datetime.now(UTC),
+            report.returncode,
+            report.verdict,
+            report.sentence,
+            report.self_inflicted,
+            running[0] if len(running) == 1 else None,
+            None if peak is None else peak * 1024,
+            report.memory_limit,
+            tuple(lines[-STDERR_LINES:]),
+            (trace or crash.strip())[:TRACE_LIMIT],
+            restarted,
+        )
+        self.count += 1
+        content = self._known[name] = death.as_content()
+        while len(self._known) > MOST_DEATHS:
+            self._known.popitem(last=False)
+        self.announce("death_notice", {"deaths": [content], "refusal": refusal})
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return all that are remembered, the latest last."""
+        return list(self._known.values())
+
+    def named(self, runs: Iterable[Run], engine: int | None) -> list[tuple[int, int]]:
+        """Name the deaths that a task met with, or, when it never ran, that of its engine."""
+        met = [(int(run.engine), run.incarnation) for run in runs if run.lost_engine]
+        if not met and engine is not None:
+            met = [name for name in self._known if name[0] == engine][-1:]
+        return [name for name in met if name in self._known]
+
+
+def describe(report: ExitReport) -> str:
+    """Put an exit report into one sentence, with the last lines of stderr."""
+    words, trace = split_trace(report.tail)
+    place = crash_place(trace)
+    sentence = f"{report.sentence} in {place}" if place else report.sentence
+    lines = _last_lines(words)[-LINES_IN_SENTENCE:]
+    return f"{sentence}; its last words: {' | '.join(lines)}" if lines else sentence
+
+
+def _last_lines(text: str) -> list[str]:
+    lines = [line.rstrip()[:LINE_LIMIT] for line in text.splitlines() if line.strip()]
+    return lines[-STDERR_LINES:]

@@ -1,0 +1,149 @@
+"""What an engine does anew in each of its lives: set-up cells, and whether there is a next life."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipyviews.errors import UsageError
+from ipyviews.ids import EngineId
+from ipyviews.launching.rundir import write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+#: Set-up cells of one engine [count], and of all [bytes].
+MOST_CELLS = 200
+MOST_BYTES = 16 * 1024 * 1024
+
+
+class Setups:
+    """The set-up cells that ran on engines, in the order of their latest runs.
+
+    Parameters
+    ----------
+    path
+        Where they are written too, for a controller that takes the place of this one.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        # The same text is the same cell: who runs a notebook again adds nothing.
+        self._cells: dict[EngineId, dict[str, None]] = {}
+        self.size = 0
+        for engine, cells in _read(path).items():
+            for code in cells:
+                self._add(EngineId(int(engine)), code)
+
+    def check(self, engines: Sequence[EngineId], code: str) -> None:
+        """Refuse a cell that could not be kept.
+
+        Raises
+        ------
+        UsageError
+            Saying what to do.
+        """
+        new = [engine for engine in engines if code not in self._cells.get(engine, ())]
+        is_full = any(len(self._cells.get(engine, ())) >= MOST_CELLS for engine in new)
+        if is_full or self.size + len(new) * len(code) > MOST_BYTES:
+            raise UsageError(
+                f"there are too many set-up cells: at most {MOST_CELLS} for an engine, and "
+                f"{MOST_BYTES >> 20} MiB in all; client.restart(setup=False) forgets them"
+            )
+
+    def note(self, engine: EngineId, code: str) -> None:
+        """Note that a cell succeeded; the latest run of the same text counts."""
+        self._add(engine, code)
+        self._write()
+
+    def _add(self, engine: EngineId, code: str) -> None:
+        cells = self._cells.setdefault(engine, {})
+        if code in cells:
+            self.size -= len(code)
+            del cells[code]
+        cells[code] = None
+        self.size += len(code)
+
+    def of(self, engine: EngineId) -> list[str]:
+        """Return the cells of an engine."""
+        return list(self._cells.get(engine, ()))
+
+    def forget(self, engine: EngineId) -> None:
+        """Forget the cells of an engine."""
+        if engine in self._cells:
+            self.size -= sum(map(len, self._cells.pop(engine)))
+            self._write()
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        try:
+            cells = {str(engine): list(cells) for engine, cells in self._cells.items()}
+            write_private(self._path, json.dumps(cells))
+        except OSError as error:
+            # Only a controller that dies too would miss them.
+            log.warning("set-up cells were not written to %s: %s", self._path, error)
+
+
+def _read(path: Path | None) -> dict[str, list[str]]:
+    if path is None or not path.exists():
+        return {}
+    try:
+        found: dict[str, list[str]] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        log.warning("set-up cells could not be read from %s: %s", path, error)
+        return {}
+    return found
+
+
+class Limit(NamedTuple):
+    """How often an engine that dies is started again."""
+
+    #: [count]
+    most: int
+    #: In so much time [s].
+    seconds: float
+
+
+class Revival:
+    """Whether engines that die are started again by themselves.
+
+    Parameters
+    ----------
+    limit
+        For each engine; None for never.
+    """
+
+    def __init__(self, limit: Limit | None) -> None:
+        self.limit = limit
+        self._deaths: dict[EngineId, deque[float]] = {}
+
+    def allows(self, engine: EngineId, now: float) -> bool:
+        """Note a death; tell whether another life may follow."""
+        if self.limit is None:
+            return False
+        deaths = self._deaths.setdefault(engine, deque())
+        while deaths and deaths[0] <= now - self.limit.seconds:
+            deaths.popleft()
+        if len(deaths) >= self.limit.most:
+            return False
+        deaths.append(now)
+        return True
+
+    def refusal(self, engine: EngineId) -> str:
+        """Say why there is no other life; empty where none was to be expected."""
+        if self.limit is None:
+            return ""
+        return (
+            f"engine {engine} is not started again: it was {self.limit.most} times in "
+            f"{self.limit.seconds:g} s; client.restart({engine}) does it"
+        )
+
+    def forgive(self, engine: EngineId) -> None:
+        """Count from the beginning: somebody has looked at the engine."""
+        self._deaths.pop(engine, None)
