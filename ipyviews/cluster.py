@@ -94,10 +94,12 @@ class Cluster(EngineVerbs):
         Where records of tasks are written too, an SQLite file; None for memory only.
     shared_memory
         Whether large arrays go by shared memory; None for yes unless ``IPYVIEWS_SHARED_MEMORY=0``.
+    transport, controller_ip
+        "ipc" for files only this user can reach, or "tcp", always encrypted, and where it listens.
     others
         ``delay, send_engines_connection_env, controller_location, load_profile, log_level`` are
         accepted and change nothing; ``engines``, ``controller`` and their launcher classes may be
-        "local", ``controller_ip`` this host, ``controller_args`` empty.
+        "local", ``controller_args`` empty.
 
     Raises
     ------
@@ -134,6 +136,8 @@ class Cluster(EngineVerbs):
         keep_results: bool = False,
         history_file: str | os.PathLike[str] | None = None,
         shared_memory: bool | None = None,
+        transport: str = "ipc",
+        controller_ip: str | None = None,
         **others: Any,
     ) -> None:
         super().__init__()
@@ -164,6 +168,7 @@ class Cluster(EngineVerbs):
             "keep_results": bool(keep_results),
             "history_file": absolute(history_file),
             "shared_memory": options.shares_memory(shared_memory),
+            **options.transport(transport, controller_ip),
         }
         self._agent: AgentProcess | None = None
         self._folder: Path | None = None
@@ -255,7 +260,7 @@ class Cluster(EngineVerbs):
         """
         if isinstance(cluster_file, ClusterFile):
             file = cluster_file
-        elif (description := _description(cluster_file)) is not None:
+        elif (description := options.read_description(cluster_file)) is not None:
             return cls.from_dict(description)
         else:
             name = Path(profile_dir).name.removeprefix("profile_") if profile_dir else None
@@ -489,12 +494,3 @@ def _client_class() -> type[Client]:
     from ipyviews.client.client import Client  # noqa: PLC0415
 
     return Client
-
-
-def _description(path: Any) -> dict[str, Any] | None:
-    """Read a file that `Cluster.write_cluster_file` wrote; None for anything else."""
-    with contextlib.suppress(OSError, TypeError, ValueError):
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if isinstance(content, dict) and "cluster" in content:
-            return content
-    return None

@@ -410,7 +410,10 @@ class Connection:
         buffers: Sequence[Frame],
     ) -> None:
         self._trace("->", msg_type, msg_id, partial(unpack, content))
-        self._link.send(msg_type, msg_id, content, metadata, buffers)
+        try:
+            self._link.send(msg_type, msg_id, content, metadata, buffers)
+        except UsageError as error:
+            self._refused(msg_id, error)
 
     def _shell_arrived(self, message: Message) -> None:
         task = self.ledger.find(message.parent_id)
@@ -435,11 +438,14 @@ class Connection:
             self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.
-        refused = self.ledger.of_request(message.parent_id)
+        self._refused(message.parent_id, from_content(content))
+
+    def _refused(self, request: str, error: Exception) -> None:
+        refused = self.ledger.of_request(request)
         self.ledger.leave(refused)
         for one in refused:
             self._sharing.ended(one.id, {}, {})
-            one.fail(from_content(content))
+            one.fail(error)
         self.ledger.bell.ring()
 
     def _control_arrived(self, message: Message) -> None:

@@ -44,6 +44,9 @@ class Config:
     #: Whether large arrays go by shared memory. Not with `keep_results`: the controller, which is
     #: to keep them, must have them.
     shared_memory: bool = True
+    #: "ipc", or "tcp" with encryption; and then the address at which the controller listens.
+    transport: str = "ipc"
+    ip: str = "127.0.0.1"
 
     def kernel(self, engine: int) -> str | None:
         """Return the kernelspec name for an engine; later ones take the last that was named."""
@@ -91,7 +94,16 @@ def _parse(folder: Path, value: dict[str, Any]) -> Config:
         keep_results=value.get("keep_results") is True,
         history_file=None if history is None else Path(history),
         shared_memory=value.get("shared_memory", True) is True and not value.get("keep_results"),
+        transport=_transport(value),
+        ip=str(value.get("ip") or "127.0.0.1"),
     )
+
+
+def _transport(value: dict[str, Any]) -> str:
+    transport = value.get("transport", "ipc")
+    if transport not in ("ipc", "tcp"):
+        raise UsageError(f"there is no transport {transport!r}; there are ipc and tcp")
+    return str(transport)
 
 
 def _scheduling(value: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.channels import size_bytes
 from ipyviews.controller.submissions import Submission
 from ipyviews.controller.telling import Pause, packable, result_of, stored_result
 from ipyviews.core.engines import Engine
 from ipyviews.core.tasks import TaskState
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import UsageError
 from ipyviews.ids import EngineId, RequestId, TaskId, task_id
 from ipyviews.protocol.wire import pack

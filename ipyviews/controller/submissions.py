@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.channels import size_bytes
 from ipyviews.core.events import Dependency, Kind
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import UsageError
 from ipyviews.ids import EngineId, TaskId
 from ipyviews.protocol.wire import pack

@@ -26,6 +26,18 @@ DELIMITER = b"<IDS|MSG>"
 #: Buffers above this size [bytes] are protected by the private folder or by Curve instead.
 SIGNED_BUFFER_LIMIT = 65_536
 
+#: From this size [bytes] on a frame is refused by every socket of ours that receives.
+MOST_BYTES = 4_000_000_000
+
+#: Largest header of a message and of its parent, largest JSON frame that is parsed, and largest
+#: signature or name in the routing prefix [bytes].
+HEADER_LIMIT = 1024 * 1024
+JSON_LIMIT = 64 * 1024 * 1024
+NAME_LIMIT = 1024
+
+#: The four JSON frames, before they are hashed; content is what only its reader parses.
+_SIGNED_LIMITS = (HEADER_LIMIT, HEADER_LIMIT, JSON_LIMIT, MOST_BYTES)
+
 
 #: Of several replies, buffers up to this size [bytes] go end to end in one frame: a frame costs
 #: more than a small result.
@@ -48,9 +60,7 @@ def sign(key: bytes, parts: Sequence[Frame], buffers: Sequence[Frame] = ()) -> b
         return b""
     signed = list(parts)
     if buffers:
-        sizes = [
-            buffer.nbytes if isinstance(buffer, memoryview) else len(buffer) for buffer in buffers
-        ]
+        sizes = list(map(size_bytes, buffers))
         signed.append(("|" + ",".join(map(str, sizes)) + "|").encode())
         small = zip(sizes, buffers, strict=True)
         signed += [buffer for size, buffer in small if size <= SIGNED_BUFFER_LIMIT]
@@ -65,20 +75,40 @@ def split(frames: Sequence[Any]) -> tuple[list[bytes], bytes, list[Any], list[An
     Raises
     ------
     BadMessage
-        If the delimiter is missing or fewer than five frames follow it.
+        If the delimiter is missing, fewer than five frames follow it, or one is too large.
     """
     position = next((i for i, frame in enumerate(frames[:16]) if frame == DELIMITER), None)
     if position is None:
         raise BadMessage("no delimiter")
     if len(frames) < position + 6:
         raise BadMessage("too few frames")
+    signature, signed = frames[position + 1], list(frames[position + 2 : position + 6])
+    # Measured before anything is copied or hashed.
+    sizes = map(size_bytes, (*frames[:position], signature))
+    if max(sizes) > NAME_LIMIT or any(map(_exceeds, signed, _SIGNED_LIMITS)):
+        raise BadMessage("a frame before the buffers is too large")
     prefix = [bytes(frame) for frame in frames[:position]]
-    signature = bytes(frames[position + 1])
+    return prefix, bytes(signature), signed, list(frames[position + 6 :])
+
+
+def size_bytes(frame: Frame) -> int:
+    """Return the length of a frame, whatever its item size."""
+    return frame.nbytes if isinstance(frame, memoryview) else len(frame)
+
+
+def _exceeds(frame: Frame, limit: int) -> bool:
+    return size_bytes(frame) > limit
+
+
+def too_much(buffers: Sequence[Frame]) -> str:
+    """Say why buffers cannot be sent in one message; empty if they can."""
+    largest = max(map(size_bytes, buffers), default=0)
+    if largest < MOST_BYTES:
+        return ""
     return (
-        prefix,
-        signature,
-        list(frames[position + 2 : position + 6]),
-        list(frames[position + 6 :]),
+        f"it has {largest / 1e9:.1f} GB in one piece, and a message takes less than "
+        f"{MOST_BYTES / 1e9:.0f} GB: send it in parts, by scatter for example, or where memory "
+        "is shared"
     )
 
 

@@ -68,6 +68,9 @@ class ClusterConfig:
     history_file: str | None = None
     #: Whether large arrays go by shared memory where that is possible.
     shared_memory: bool = True
+    #: "ipc", or "tcp" with encryption; and then the address at which the controller listens.
+    transport: str = "ipc"
+    ip: str = "127.0.0.1"
     #: The controller's command, to which the run folder is added; None for the real one.
     controller: list[str] | None = None
 
