@@ -441,7 +441,7 @@ def _refuse_plain(url: str, key: object) -> None:
     ClusterError
         Where it would not be.
     """
-    if key is None and not url.startswith(("ipc://", "inproc://")):
+    if key is None and url.startswith("tcp://"):
         raise ClusterError(
             f"{url} is refused: over TCP everything is encrypted, and there is no Curve key for "
             "it. Kernels get one with transport_encryption='required'."
