@@ -62,8 +62,12 @@ def is_plain(shell: Any) -> bool:
 
     Nothing of ours may listen there.
     """
+    from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415 - clients import this package
+
     app = getattr(getattr(shell, "kernel", None), "parent", None)
-    return getattr(app, "transport", "") == "tcp" and not getattr(app, "curve_secretkey", None)
+    # Older ones inherit the name from jupyter_client, and do nothing with it.
+    has_key = "curve_secretkey" in vars(IPKernelApp) and bool(app and app.curve_secretkey)
+    return getattr(app, "transport", "") == "tcp" and not has_key
 
 
 def _do_nothing() -> None:

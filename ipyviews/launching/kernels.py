@@ -356,7 +356,9 @@ def _engine_spec() -> KernelSpec:
     """Describe an engine of this interpreter."""
     return KernelSpec(
         argv=[
-            sys.executable, "-m", "ipykernel_launcher",
+            # -P: nothing in the working folder runs before the kernel does. It puts the folder on
+            # the path for its user by itself.
+            sys.executable, "-P", "-m", "ipykernel_launcher",
             "-f", "{connection_file}", "--ext=ipyviews.engine",
         ],
         display_name="Python 3 (ipyviews engine)",

@@ -101,7 +101,7 @@ def _no_encryption() -> str:
         return "pyzmq (its libzmq is built without CURVE)"
     if not hasattr(KernelManager, "transport_encryption"):
         return f"jupyter_client {version('jupyter_client')} (8.10 can)"
-    if not hasattr(IPKernelApp, "curve_secretkey"):
+    if "curve_secretkey" not in vars(IPKernelApp):  # Older ones inherit it, without a use for it.
         return f"ipykernel {version('ipykernel')} (7.4 can)"
     return ""
 
