@@ -29,14 +29,9 @@ SIGNED_BUFFER_LIMIT = 65_536
 #: From this size [bytes] on a frame is refused by every socket of ours that receives.
 MOST_BYTES = 4_000_000_000
 
-#: Largest header of a message and of its parent, largest JSON frame that is parsed, and largest
-#: signature or name in the routing prefix [bytes].
+#: Largest header of a message and of its parent, and largest JSON frame that is parsed [bytes].
 HEADER_LIMIT = 1024 * 1024
 JSON_LIMIT = 64 * 1024 * 1024
-NAME_LIMIT = 1024
-
-#: The four JSON frames, before they are hashed; content is what only its reader parses.
-_SIGNED_LIMITS = (HEADER_LIMIT, HEADER_LIMIT, JSON_LIMIT, MOST_BYTES)
 
 
 #: Of several replies, buffers up to this size [bytes] go end to end in one frame: a frame costs
@@ -77,27 +72,24 @@ def split(frames: Sequence[Any]) -> tuple[list[bytes], bytes, list[Any], list[An
     BadMessage
         If the delimiter is missing, fewer than five frames follow it, or one is too large.
     """
-    position = next((i for i, frame in enumerate(frames[:16]) if frame == DELIMITER), None)
-    if position is None:
-        raise BadMessage("no delimiter")
+    try:
+        position = frames[:16].index(DELIMITER)
+    except ValueError:
+        raise BadMessage("no delimiter") from None
     if len(frames) < position + 6:
         raise BadMessage("too few frames")
-    signature, signed = frames[position + 1], list(frames[position + 2 : position + 6])
-    # Measured before anything is copied or hashed.
-    sizes = map(size_bytes, (*frames[:position], signature))
-    if max(sizes) > NAME_LIMIT or any(map(_exceeds, signed, _SIGNED_LIMITS)):
+    header, parent, metadata, _ = signed = list(frames[position + 2 : position + 6])
+    names = [*frames[:position], frames[position + 1]]
+    # Measured before anything is copied or hashed; content is its reader's to refuse.
+    if max(map(len, (header, parent, *names))) > HEADER_LIMIT or len(metadata) > JSON_LIMIT:
         raise BadMessage("a frame before the buffers is too large")
-    prefix = [bytes(frame) for frame in frames[:position]]
-    return prefix, bytes(signature), signed, list(frames[position + 6 :])
+    *prefix, signature = map(bytes, names)
+    return prefix, signature, signed, list(frames[position + 6 :])
 
 
 def size_bytes(frame: Frame) -> int:
     """Return the length of a frame, whatever its item size."""
     return frame.nbytes if isinstance(frame, memoryview) else len(frame)
-
-
-def _exceeds(frame: Frame, limit: int) -> bool:
-    return size_bytes(frame) > limit
 
 
 def too_much(buffers: Sequence[Frame]) -> str:

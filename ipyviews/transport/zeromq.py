@@ -180,13 +180,12 @@ class ZmqPort:
         more = True
         while more:
             frame = receive(_NOBLOCK, copy=False)
-            if len(frames) == MOST_FRAMES:
-                # Whoever takes what is left of it will refuse it.
-                del frames[1:]
             is_large = len(frame) >= LARGE_FRAME and len(frames) >= _FIRST_BUFFER
-            frames.append(frame.buffer if is_large else frame.bytes)
+            if len(frames) <= MOST_FRAMES:
+                frames.append(frame.buffer if is_large else frame.bytes)
             more = frame.more
-        return frames
+        # Nobody takes a sender's name for a message.
+        return frames if len(frames) <= MOST_FRAMES else frames[:1]
 
     def _drained(self) -> None:
         """Everything that had arrived was delivered."""

@@ -45,6 +45,21 @@ async def real_world(folder: Path, transport: str = "ipc") -> AsyncIterator[Worl
         await driver.close("the test is over")
 
 
+@contextlib.asynccontextmanager
+async def zeromq_router(
+    folder: Path, **limits: int
+) -> AsyncIterator[tuple[dict, list, ZmqTransport]]:
+    """A bound ROUTER; how to reach it, what it got, and a transport for its peers."""
+    loop = asyncio.get_running_loop()
+    here, there, got = ZmqTransport(loop), ZmqTransport(loop), []
+    here.bind_router(f"ipc://{folder}/r-1", b"c", **limits).listen(got.append)
+    try:
+        yield {"transport": "ipc", "ip": f"{folder}/r", "shell_port": 1}, got, there
+    finally:
+        there.close()
+        here.close()
+
+
 async def connect(info: dict, channel: str = "shell"):
     """Open a connection to a channel; nothing is sent."""
     port = info[f"{channel}_port"]
