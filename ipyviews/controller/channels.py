@@ -102,6 +102,6 @@ def note_dropped(counters: Counter[str], whose: str, error: ProtocolError) -> No
 def _sender(message: Message) -> ClientId:
     """Name the client: its routing id, which must be its session id too."""
     session = message.header.get("session")
-    if len(message.idents) != 1 or message.idents[0] != str(session).encode():
+    if [str(session).encode(errors="replace")] != message.idents:
         raise ProtocolError("the sender's routing id is not its session id")
     return ClientId(str(session))

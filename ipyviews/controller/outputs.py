@@ -149,7 +149,9 @@ class Gate:
             yield
 
     def _give_back(self, link: Link, message: Message) -> None:
-        flights = [self._flights.get(str(name)) for name in _read(message).get("attempts", ())]
+        names = _read(message).get("attempts")
+        named = names if isinstance(names, list) else ()
+        flights = [self._flights.get(str(name)) for name in named]
         found = [flight for flight in flights if flight is not None and flight.link is link]
         for flight in found:
             self._close(flight)

@@ -355,6 +355,8 @@ class Records:
         if pending := self._status(named)["pending"]:
             return {"purged": 0, "pending": pending}
         engines = content.get("engines") or []
+        if not isinstance(engines, list) or not all(type(engine) is int for engine in engines):
+            raise UsageError("purge_request: `engines` must be a list of engine ids")
         chosen = {
             task for task in self.memory.final() if everything or self._engine(task) in engines
         }

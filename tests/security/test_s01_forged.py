@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from unittest.mock import MagicMock
 
 import pytest
-import zmq
 
 from ipyviews.client.address import read_address
 from ipyviews.engine import frames as codec
@@ -77,53 +78,34 @@ async def test_s01_the_controller_drops_every_forgery(start_driver, channel, cap
     assert SECRET not in caplog.text
 
 
-class FakeKernel:
-    """What a channel of an engine needs of its kernel."""
-
-    key = b"the engine's key"
-
-    def __init__(self, context, folder):
-        self._context = context
-        self._folder = folder
-
-    def open_socket(self):
-        return self._context.socket(zmq.ROUTER)
-
-    def bind(self, socket):
-        socket.bind(f"ipc://{self._folder}/apply")
-        return f"ipc://{self._folder}/apply"
-
-    def unbind(self, socket, url):
-        socket.unbind(url)
+ENGINE_KEY = b"the engine's key"
 
 
 @pytest.fixture
-def channel(run_root):
-    """An engine's channel that has joined as ``e0.1``; its thread does not run."""
-    with zmq.Context() as context:
-        made = Channel(FakeKernel(context, run_root), Backlog(), None)
-        made.name = "e0.1"
-        made._thread.start = made._thread.join = lambda: None
-        yield made
-        made.close()
+def channel(monkeypatch):
+    """An engine's channel that has joined as ``e0.1``; it has no socket and no thread."""
+    monkeypatch.setattr(os, "pipe", lambda: (-1, -1))
+    monkeypatch.setattr(os, "set_blocking", lambda *_: None)
+    made = Channel(MagicMock(key=ENGINE_KEY), Backlog(), MagicMock())
+    monkeypatch.undo()
+    made.name = "e0.1"
+    return made
 
 
 def test_s01_an_engine_drops_every_forgery(channel):
-    for count, (name, frames) in enumerate(forgeries(FakeKernel.key, "life", "e0.1"), 1):
+    for count, (name, frames) in enumerate(forgeries(ENGINE_KEY, "life", "e0.1"), 1):
         channel._take([b"controller", *frames])
         assert channel.dropped == count, name
     assert channel._backlog.holds() == []
-    channel._take([b"controller", *message(Wire(FakeKernel.key, "life", own=True), "e0.1")])
+    channel._take([b"controller", *message(Wire(ENGINE_KEY, "life", own=True), "e0.1")])
     assert channel._backlog.holds() == ["life-1"]
 
 
-def test_s01_a_channel_of_ours_without_a_key_is_not_opened(run_root):
+def test_s01_a_channel_of_ours_without_a_key_is_not_opened():
     with pytest.raises(UsageError, match="needs a key"):
         Wire(b"", "client", own=True)
-    kernel = FakeKernel(None, run_root)
-    kernel.key = b""
     with pytest.raises(RuntimeError, match="no key"):
-        Channel(kernel, Backlog(), None)
+        Channel(MagicMock(key=b""), Backlog(), MagicMock())
 
 
 async def test_s01_a_client_takes_no_connection_file_without_keys(start_driver):

@@ -7,7 +7,7 @@ import pytest
 from ipyviews.errors import ProtocolError
 from ipyviews.protocol.wire import Wire
 from tests.chaos.scale import scale
-from tests.security.test_s01_forged import FakeKernel, channel, message
+from tests.security.test_s01_forged import ENGINE_KEY, channel, message
 
 __all__ = ["channel"]
 
@@ -79,7 +79,7 @@ async def test_s02_the_controller_runs_a_replayed_call_once(start_driver):
 
 
 def test_s02_an_engine_refuses_replays(channel):
-    controller = Wire(FakeKernel.key, "life1", own=True)
+    controller = Wire(ENGINE_KEY, "life1", own=True)
     frames = message(controller, "e0.1")
     channel._take([b"c", *frames])
     assert (channel._backlog.holds(), channel.dropped) == (["life1-1"], 0)
@@ -87,7 +87,7 @@ def test_s02_an_engine_refuses_replays(channel):
     for number in range(FLOOD // 20):
         RUBBISH[1] = f"{number:064x}".encode()
         channel._take([b"c", *RUBBISH])
-    channel._take([b"c", *message(Wire(FakeKernel.key, "life2", own=True), "e0.1")])
+    channel._take([b"c", *message(Wire(ENGINE_KEY, "life2", own=True), "e0.1")])
     dropped = channel.dropped
     channel._take([b"c", *frames])
     assert channel.dropped == dropped + 1
@@ -98,14 +98,14 @@ def test_s02_an_engine_refuses_replays(channel):
     ("name", "key"),
     [
         ("e1.1", b"another engine's key"),
-        ("e1.1", FakeKernel.key),
-        ("e0.2", FakeKernel.key),
-        ("", FakeKernel.key),
+        ("e1.1", ENGINE_KEY),
+        ("e0.2", ENGINE_KEY),
+        ("", ENGINE_KEY),
     ],
     ids=["another engine", "another engine of the same key", "its next life", "not joined yet"],
 )
 def test_s02_another_engine_and_another_life_refuse_it(channel, name, key):
-    frames = message(Wire(FakeKernel.key, "life", own=True), "e0.1")
+    frames = message(Wire(ENGINE_KEY, "life", own=True), "e0.1")
     channel.name, channel._key = name, key
     channel._take([b"c", *frames])
     assert (channel._backlog.holds(), channel.dropped) == ([], 1)
