@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.clusters import Script
+from tests.encryption import CAN_ENCRYPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,8 @@ def ip(*words: str) -> None:
 @pytest.fixture
 def network(run_root: object) -> Iterator[Network]:
     """A network of the test's own."""
+    if not CAN_ENCRYPT:
+        pytest.skip("this ipykernel cannot encrypt")
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("network namespaces need root and iproute2")
     made = Network()

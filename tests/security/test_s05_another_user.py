@@ -11,6 +11,7 @@ import pytest
 
 from ipyviews.engine import segments
 from ipyviews.launching.peer import is_this_user
+from tests.encryption import needs_encryption
 
 pytestmark = [
     pytest.mark.kernels,
@@ -83,7 +84,7 @@ context.destroy(linger=0)
 """
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", ["ipc", pytest.param("tcp", marks=needs_encryption)])
 def test_s05_a_second_user_can_do_nothing(start, script, members, run_root, transport):
     # Everything above the folders of ours is open to all.
     for folder in (run_root, run_root.parent):
