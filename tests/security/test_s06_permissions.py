@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from tests.chaos.scale import scale
+
 pytestmark = [
     pytest.mark.kernels,
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace shows what is made, and how"),
@@ -80,7 +82,8 @@ def creations(trace, ours):
 
 
 @pytest.mark.parametrize(
-    ("umask", "provisioner"), [("000", "agent"), ("077", "agent"), ("000", "plain")]
+    ("umask", "provisioner"),
+    [("000", "agent"), ("077", "agent"), *scale([], [("000", "plain"), ("077", "plain")])],
 )
 def test_s06_files_are_private_when_they_are_made(run_root, umask, provisioner):
     log, ours = run_root / "trace", run_root / "ours"
@@ -114,7 +117,7 @@ def test_s06_files_are_private_when_they_are_made(run_root, umask, provisioner):
     assert any(name.startswith("mkdir") for _, name, _ in found)
 
 
-@pytest.mark.parametrize("umask", ["000", "077"])
+@pytest.mark.parametrize("umask", scale(["000"], ["000", "077"]))
 def test_s06_nothing_there_can_be_used_by_others(start, script, run_root, umask):
     job = JOB.partition("with ipyviews")[0] + (
         "import json\nwith ipyviews.Cluster(n=2) as rc:\n"

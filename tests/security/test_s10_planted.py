@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests.chaos.scale import scale
+
 pytestmark = pytest.mark.kernels
 
 #: Tells who ran it.
@@ -72,7 +74,10 @@ def planted(tmp_path):
     return folder, plant(folder)
 
 
-@pytest.mark.parametrize("way", [["agent", "null"], ["plain", "null"], ["agent", '"python3"']])
+WAYS = [["agent", "null"], ["plain", "null"], *scale([], [["agent", '"python3"']])]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_s10_nothing_planted_is_read(planted, run_root, way):
     folder, sprung = planted
     done = subprocess.run(
