@@ -133,7 +133,9 @@ def parse_submission(message: Message) -> Submission:
     kind = KINDS.get(message.msg_type)
     if kind is None:
         raise UsageError(f"the controller knows no {message.msg_type[:80]!r} on the shell channel")
-    cuts = _cuts(message) if kind is Kind.APPLY else _check_cell(message)
+    if kind is Kind.EXECUTE:
+        _check_cell(message)
+    cuts = _cuts(message) if kind is Kind.APPLY else None
     entries = len(cuts.index) if cuts else 1
     choice = _choice(message.ours, entries)
     tasks = entries if choice.targets is None else len(choice.targets)
