@@ -71,7 +71,10 @@ ENGINE: dict[str, dict[str, Any]] = {
         "held": [["a", 1]],
     },
     "execute_reply": {"status": "error", "ename": "E", "evalue": "e", "traceback": ["x"]},
-    "bundle_reply": {"replies": [["c-1.0/0.1/1", "apply_reply", {"status": "ok"}, {}, 1]]},
+    "bundle_reply": {
+        "replies": [["c-1.0/0.1/1", "apply_reply", {"status": "ok"}, {}, 1]],
+        "sizes": [1, -1, -1],
+    },
     "calls_returned": {"attempts": ["c-1.0/0.1/1"]},
     "segments_released": {"client": "c", "segments": [["ipv-a-b-1", 1]]},
     "ping_reply": {"status": "ok", "holds": []},

@@ -16,6 +16,8 @@ from ipyviews.engine.channel import Channel
 from ipyviews.errors import UsageError
 from ipyviews.protocol.wire import Wire, pack
 from ipyviews.transport.zeromq import ZmqTransport, new_curve
+from tests.security.decoders import KEY as ENGINE_KEY
+from tests.security.decoders import make_engine
 from tests.security.proxy import FlippingProxy
 from tests.waiting import eventually
 
@@ -78,17 +80,13 @@ async def test_s01_the_controller_drops_every_forgery(start_driver, channel, cap
     assert SECRET not in caplog.text
 
 
-ENGINE_KEY = b"the engine's key"
-
-
 @pytest.fixture
 def channel(monkeypatch):
     """An engine's channel that has joined as ``e0.1``; it has no socket and no thread."""
     monkeypatch.setattr(os, "pipe", lambda: (-1, -1))
     monkeypatch.setattr(os, "set_blocking", lambda *_: None)
-    made = Channel(MagicMock(key=ENGINE_KEY), Backlog(), MagicMock())
+    made = make_engine()
     monkeypatch.undo()
-    made.name = "e0.1"
     return made
 
 

@@ -7,7 +7,8 @@ import pytest
 from ipyviews.errors import ProtocolError
 from ipyviews.protocol.wire import Wire
 from tests.chaos.scale import scale
-from tests.security.test_s01_forged import ENGINE_KEY, channel, message
+from tests.security.decoders import KEY as ENGINE_KEY
+from tests.security.test_s01_forged import channel, message
 
 __all__ = ["channel"]
 

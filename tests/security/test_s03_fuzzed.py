@@ -18,8 +18,10 @@ from ipyviews.errors import IPyViewsError, ProtocolError
 from ipyviews.protocol.wire import Wire, unbundle
 from ipyviews.transport.zeromq import ZmqTransport
 from tests.chaos.scale import SEED, scale
+from tests.security.decoders import CORPUS, Decoders
+from tests.security.decoders import KEY as ENGINE_KEY
 from tests.security.fuzzing import Mill
-from tests.security.test_s01_forged import ENGINE_KEY, channel
+from tests.security.test_s01_forged import channel
 
 __all__ = ["channel"]
 
@@ -68,6 +70,14 @@ def test_s03_the_event_decoder_makes_a_submission_or_one_sentence(chance):
         assert submission.kind in (Kind.APPLY, Kind.EXECUTE)
         assert submission.tasks >= 1
     assert all(sentences)
+
+
+def test_s03_inputs_that_reach_much_are_taken_or_refused(channel):
+    decoders = Decoders(channel)
+    kept = CORPUS.read_text("ascii").split()
+    assert len(kept) > 100
+    for line in kept:
+        decoders.take(bytes.fromhex(line))
 
 
 @few
