@@ -1,8 +1,9 @@
 """Ports over plain ZeroMQ sockets on an asyncio loop.
 
-No silent loss: no high-water marks (bounds are the driver's credits), ROUTERs report peers they do
-not know, nothing blocks. ZeroMQ's file descriptor tells of *changes* only, so each wake-up reads
-until nothing is left, and a send, which may swallow such a change, is followed by another look.
+No silent loss: nothing that is sent is dropped (bounds are the driver's credits), ROUTERs report
+peers they do not know, nothing blocks. ZeroMQ's file descriptor tells of *changes* only, so each
+wake-up reads until nothing is left, and a send, which may swallow such a change, is followed by
+another look.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ _RETRY = 50
 _FIRST_BUFFER = 6
 
 _MAX_SOCKETS = 16_384
+
+#: Frames of one peer that wait to be read here [count]; more wait at the peer. What is unread is
+#: unverified, too: a flood must not fill the memory of who listens.
+_UNREAD = 10_000
 
 #: How long who connects over TCP may take to prove that it knows the key [ms].
 _HANDSHAKE = 10_000
@@ -353,6 +358,7 @@ class ZmqTransport:
         _refuse_plain(url, curve)
         socket = self._router(identity)
         socket.setsockopt(zmq.MAXMSGSIZE, most_bytes - 1)
+        socket.setsockopt(zmq.RCVHWM, _UNREAD)
         if curve is not None:
             socket.curve_server = True
             socket.curve_publickey, socket.curve_secretkey = curve.public, curve.secret
