@@ -413,7 +413,7 @@ class Connection:
         try:
             self._link.send(msg_type, msg_id, content, metadata, buffers)
         except UsageError as error:
-            self._refused(msg_id, error)
+            self._refused(msg_id, partial(UsageError, str(error)))
 
     def _shell_arrived(self, message: Message) -> None:
         task = self.ledger.find(message.parent_id)
@@ -438,14 +438,14 @@ class Connection:
             self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.
-        self._refused(message.parent_id, from_content(content))
+        self._refused(message.parent_id, partial(from_content, content))
 
-    def _refused(self, request: str, error: Exception) -> None:
+    def _refused(self, request: str, make_error: Callable[[], Exception]) -> None:
         refused = self.ledger.of_request(request)
         self.ledger.leave(refused)
         for one in refused:
             self._sharing.ended(one.id, {}, {})
-            one.fail(error)
+            one.fail(make_error())
         self.ledger.bell.ring()
 
     def _control_arrived(self, message: Message) -> None:
