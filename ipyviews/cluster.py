@@ -97,10 +97,12 @@ class Cluster(EngineVerbs):
     restart
         Whether engines that die are started again, under their ids: True for 3 times in 60 s each,
         a number of times, or ``(times, seconds)``. See `Client.auto_restart`.
+    transport, controller_ip
+        "ipc" for files only this user can reach, or "tcp", always encrypted, and where it listens.
     others
         ``delay, send_engines_connection_env, controller_location, load_profile, log_level`` are
         accepted and change nothing; ``engines``, ``controller`` and their launcher classes may be
-        "local", ``controller_ip`` this host, ``controller_args`` empty.
+        "local", ``controller_args`` empty.
 
     Raises
     ------
@@ -138,6 +140,8 @@ class Cluster(EngineVerbs):
         history_file: str | os.PathLike[str] | None = None,
         shared_memory: bool | None = None,
         restart: bool | int | tuple[int, float] | None = None,
+        transport: str = "ipc",
+        controller_ip: str | None = None,
         **others: Any,
     ) -> None:
         super().__init__()
@@ -169,6 +173,7 @@ class Cluster(EngineVerbs):
             "history_file": absolute(history_file),
             "shared_memory": options.shares_memory(shared_memory),
             "restart": options.restart_limit(restart),
+            **options.transport(transport, controller_ip),
         }
         self._agent: AgentProcess | None = None
         self._folder: Path | None = None

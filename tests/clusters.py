@@ -68,9 +68,9 @@ def members():
 class Script:
     """Python code in a process of its own that prints lines and reads lines."""
 
-    def __init__(self, code, *arguments):
+    def __init__(self, code, *arguments, command=(sys.executable, "-c")):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, arguments)],
+            [*command, code, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -40,6 +40,13 @@ class Address:
     scheme: str = "leastload"
     #: How names of its segments of shared memory begin; empty where it uses none.
     segments: str = ""
+    #: The public key of its sockets; None over ipc.
+    server: bytes | None = field(default=None, repr=False)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether there may be a network between it and this process."""
+        return self.shell_url.startswith("tcp://")
 
 
 def read_address(source: Source) -> Address:
@@ -118,6 +125,11 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], str]:
 
 def _address(content: Mapping[str, Any], origin: str) -> Address:
     ours = content["ipyviews"]
+    server = content.get("curve_publickey")
+    if content["transport"] == "tcp" and not server:
+        raise KeyError("curve_publickey")
+    if not content["key"]:
+        raise ValueError("the key, which is empty,")
     return Address(
         shell_url=_url(content, "shell_port"),
         control_url=_url(content, "control_port"),
@@ -130,6 +142,7 @@ def _address(content: Mapping[str, Any], origin: str) -> Address:
         profile=str(ours.get("profile") or "default"),
         scheme=str(ours.get("scheme") or "leastload"),
         segments=str(ours.get("segments") or ""),
+        server=str(server).encode() if server else None,
     )
 
 

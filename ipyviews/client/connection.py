@@ -417,7 +417,10 @@ class Connection:
         buffers: Sequence[Frame],
     ) -> None:
         self._trace("->", msg_type, msg_id, partial(unpack, content))
-        self._link.send(msg_type, msg_id, content, metadata, buffers)
+        try:
+            self._link.send(msg_type, msg_id, content, metadata, buffers)
+        except UsageError as error:
+            self._refused(msg_id, partial(UsageError, str(error)))
 
     def _shell_arrived(self, message: Message) -> None:
         task = self.ledger.find(message.parent_id)
@@ -448,8 +451,11 @@ class Connection:
             self.ledger.bell.ring()
             return
         # The controller could not understand the request: all its tasks share the answer.
-        for one in self.ledger.of_request(message.parent_id):
-            self._end_without_reply(one, from_content(content))
+        self._refused(message.parent_id, partial(from_content, content))
+
+    def _refused(self, request: str, make_error: Callable[[], Exception]) -> None:
+        for one in self.ledger.of_request(request):
+            self._end_without_reply(one, make_error())
 
     def _end_without_reply(self, task: Task, error: Exception) -> None:
         self.ledger.leave([task])

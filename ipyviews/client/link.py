@@ -9,8 +9,9 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.errors import ControllerLost, ProtocolError
-from ipyviews.protocol.wire import Wire, unbundle
+from ipyviews.engine.frames import too_much
+from ipyviews.errors import ControllerLost, ProtocolError, UsageError
+from ipyviews.protocol.wire import JSON_LIMIT, Wire, is_told, unbundle
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,9 +24,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Time between pings, and how many may stay without any word before the controller is gone.
+#: Which frame it is, and how large it may be [bytes]: the controller adds to it.
+METADATA = 4
+METADATA_LIMIT = JSON_LIMIT // 2
+
+#: Time between pings, and how many may stay without any word before the controller is gone. A
+#: network may be cut for a minute and TCP then wait for another one before it tries again.
 PING_S = 5.0
 SILENT_PINGS = 6
+SILENT_PINGS_REMOTE = 60
 
 #: After a broken connection, how long any word may take to prove that it is back [s].
 DOUBT_S = 1.0
@@ -76,14 +83,15 @@ class Link:
         self._received = self._acknowledged = 0
         self._ack_is_due = False
         self._unheard = 0
+        self._dropped = 0
 
     def open(self, make_transport: Callable[[Any], Transport]) -> None:
         """Make the sockets and start to connect."""
         transport = self._transport = make_transport(self._loop)
-        identity = self._session.encode()
-        self._shell = transport.connect_dealer(self._address.shell_url, identity)
+        identity, server = self._session.encode(), self._address.server
+        self._shell = transport.connect_dealer(self._address.shell_url, identity, server=server)
         self._control = transport.connect_dealer(
-            self._address.control_url, identity, on_disconnect=self._disconnected
+            self._address.control_url, identity, on_disconnect=self._disconnected, server=server
         )
         self._shell.listen(self._shell_arrived)
         self._control.listen(self._control_arrived)
@@ -101,7 +109,15 @@ class Link:
         metadata: Mapping[str, Any],
         buffers: Sequence[Frame],
     ) -> None:
-        """Send on the shell channel."""
+        """Send on the shell channel.
+
+        Raises
+        ------
+        UsageError
+            It is larger than the controller takes.
+        """
+        if problem := too_much(buffers):
+            raise UsageError(f"What is sent is too large: {problem}.")
         frames = self._wires[0].encode(
             msg_type,
             msg_id,
@@ -110,6 +126,11 @@ class Link:
             buffers=buffers,
             to=self._address.life,
         )
+        if _size(frames[METADATA]) > METADATA_LIMIT:
+            raise UsageError(
+                "The label, the targets and the dependencies of a request are too long: together "
+                f"they may have {METADATA_LIMIT // 2**20} MiB."
+            )
         if msg_type not in ("waiting_request", "missing_request"):
             self._newest = msg_id
         if self._shell is not None:
@@ -159,7 +180,11 @@ class Link:
         try:
             messages = unbundle(wire.decode(frames))
         except ProtocolError as error:
-            log.warning("dropped a message from the controller: %s", error)
+            self._dropped += 1
+            if is_told(self._dropped):
+                log.warning(
+                    "dropped %d messages that are not the controller's: %s", self._dropped, error
+                )
             return ()
         self._unheard = 0
         return messages
@@ -182,8 +207,9 @@ class Link:
         self.tell("received_request", {"bytes": self._received})
 
     def _ping(self) -> None:
-        if self._unheard >= SILENT_PINGS:
-            silent = PING_S * SILENT_PINGS
+        most = SILENT_PINGS_REMOTE if self._address.is_remote else SILENT_PINGS
+        if self._unheard >= most:
+            silent = PING_S * most
             self._lost(f"has been silent for {silent:g} s")
             return
         self._unheard += 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import ProtocolError
 from ipyviews.ids import ClientId
-from ipyviews.protocol.wire import Wire
+from ipyviews.protocol.wire import Wire, is_told
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -49,8 +50,7 @@ class Channel:
                 message = self._wire.decode(frames)
                 client = _sender(message)
             except ProtocolError as error:
-                self._counters["unverified"] += 1
-                log.warning("dropped a message of a client: %s", error)
+                note_dropped(self._counters, "a client", error)
                 return
             handler(client, message)
 
@@ -91,14 +91,17 @@ class Channel:
         self._port.close()
 
 
-def size_bytes(frame: Frame) -> int:
-    """Return the length of one frame, whatever its item size."""
-    return frame.nbytes if isinstance(frame, memoryview) else len(frame)
+def note_dropped(counters: Counter[str], whose: str, error: ProtocolError) -> None:
+    """Count a message that does not verify, and log some of them; never what is in it."""
+    counters["unverified"] += 1
+    if is_told(counters["unverified"]):
+        count = counters["unverified"]
+        log.warning("dropped a message of %s, the %dth such message: %s", whose, count, error)
 
 
 def _sender(message: Message) -> ClientId:
     """Name the client: its routing id, which must be its session id too."""
     session = message.header.get("session")
-    if len(message.idents) != 1 or message.idents[0] != str(session).encode():
+    if [str(session).encode(errors="replace")] != message.idents:
         raise ProtocolError("the sender's routing id is not its session id")
     return ClientId(str(session))

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.channels import size_bytes
 from ipyviews.core.events import ClientLeft, ClientResumed, ClientStalled
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import ProtocolError
 from ipyviews.protocol.wire import bundle
 from ipyviews.transport.base import PeerGone

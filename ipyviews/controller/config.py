@@ -47,6 +47,9 @@ class Config:
     shared_memory: bool = True
     #: How often each engine that dies is started again; None for never.
     restart: Limit | None = None
+    #: "ipc", or "tcp" with encryption; and then the address at which the controller listens.
+    transport: str = "ipc"
+    ip: str = "127.0.0.1"
 
     def kernel(self, engine: int) -> str | None:
         """Return the kernelspec name for an engine; later ones take the last that was named."""
@@ -95,6 +98,8 @@ def _parse(folder: Path, value: dict[str, Any]) -> Config:
         history_file=None if history is None else Path(history),
         shared_memory=value.get("shared_memory", True) is True and not value.get("keep_results"),
         restart=read_limit(value.get("restart")),
+        transport=_transport(value),
+        ip=str(value.get("ip") or "127.0.0.1"),
     )
 
 
@@ -115,6 +120,13 @@ def read_limit(value: Any) -> Limit | None:
     if limit.most < 1 or not limit.seconds > 0:
         raise UsageError(f"restart must be [times, seconds] or null, not {value!r:.80}")
     return limit
+
+
+def _transport(value: dict[str, Any]) -> str:
+    transport = value.get("transport", "ipc")
+    if transport not in ("ipc", "tcp"):
+        raise UsageError(f"there is no transport {transport!r}; there are ipc and tcp")
+    return str(transport)
 
 
 def _scheduling(value: dict[str, Any]) -> dict[str, Any]:

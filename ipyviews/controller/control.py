@@ -124,6 +124,10 @@ class Control:
         except IPyViewsError as error:
             self._refuse(client, message, error)
             return
+        except Exception as error:
+            log.exception("a %s of client %s failed", message.msg_type[:80], client)
+            self._refuse(client, message, ClusterError(f"{type(error).__name__}: {error}"))
+            return
         if isinstance(result, Coroutine):
             self._work_on(client, message, result)
         elif result is not None:

@@ -29,7 +29,9 @@ from ipyviews.controller.requests import Requests, Store
 from ipyviews.controller.sharing import Sharing
 from ipyviews.controller.silence import Silence
 from ipyviews.core.state import ControllerState
+from ipyviews.protocol.wire import JSON_LIMIT
 from ipyviews.store.sqlite import HistoryFile
+from ipyviews.transport.base import MOST_BYTES
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.config import Config
     from ipyviews.ids import EngineId
     from ipyviews.launching.kernels import ExitReport, KernelLauncher
-    from ipyviews.transport.base import Transport
+    from ipyviews.transport.base import Curve, Transport
 
     ExitHandler = Callable[[EngineId, int, ExitReport], None]
 
@@ -46,6 +48,10 @@ log = logging.getLogger(__name__)
 
 #: Numbers of the channels in a connection file, as with kernels over ipc.
 PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
+
+#: Frames on the control channel are smaller than this [bytes]: there are no users' data. One that
+#: is too large to be read is told so.
+CONTROL_BYTES = 4 * JSON_LIMIT
 
 
 class Driver:
@@ -59,6 +65,8 @@ class Driver:
         Makes the sockets.
     make_launcher
         Makes the maker of kernels, given who is to be told of exits.
+    curve
+        The keys of its sockets; needed with transport "tcp".
     """
 
     def __init__(
@@ -66,8 +74,12 @@ class Driver:
         config: Config,
         transport: Transport,
         make_launcher: Callable[[ExitHandler], KernelLauncher],
+        curve: Curve | None = None,
     ) -> None:
         self.config = config
+        self._curve = curve
+        #: Where clients find its channels.
+        self._ports: dict[str, int] = {}
         self.life = secrets.token_hex(8)
         self.key = secrets.token_hex(32)
         self.counters: Counter[str] = Counter()
@@ -83,17 +95,23 @@ class Driver:
         self._notice: asyncio.Handle | None = None
         # First of all: when it cannot be used, nothing is open yet.
         self._file = self._open_history()
-        self._shell = self._bind("shell_port")
-        self._control_channel = self._bind("control_port")
+        self._shell = self._bind("shell_port", MOST_BYTES)
+        self._control_channel = self._bind("control_port", CONTROL_BYTES)
         self._connect_rooms()
         self.fleet.launcher = make_launcher(self.fleet.exited)
         self.fleet.deaths.announce = self.clients.announce
         self.requests.setups = self.fleet.setups
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
-    def _bind(self, port: str) -> Channel:
+    def _bind(self, port: str, most_bytes: int) -> Channel:
         url = f"ipc://{self.config.folder / 'c'}-{PORTS[port]}"
-        router = self._transport.bind_router(url, self.life.encode())
+        if self.config.transport == "tcp":
+            url = f"tcp://{self.config.ip}:0"
+        router = self._transport.bind_router(
+            url, self.life.encode(), curve=self._curve, most_bytes=most_bytes
+        )
+        if self.config.transport == "tcp":
+            self._ports[port] = int(router.url.rpartition(":")[2])
         return Channel(router, self.key.encode(), self.life, self.counters)
 
     def _connect_rooms(self) -> None:
@@ -179,9 +197,7 @@ class Driver:
     def connection_info(self, pid: int) -> dict[str, object]:
         """Return the content of the connection file; in form that of a kernel."""
         return {
-            "transport": "ipc",
-            "ip": str(self.config.folder / "c"),
-            **PORTS,
+            **self._address(),
             "key": self.key,
             "signature_scheme": "hmac-sha256",
             "kernel_name": "ipyviews-cluster",
@@ -197,6 +213,18 @@ class Driver:
                 "owner": self.config.owner,
                 "segments": self._segments,
             },
+        }
+
+    def _address(self) -> dict[str, object]:
+        if self._curve is None:
+            return {"transport": "ipc", "ip": str(self.config.folder / "c"), **PORTS}
+        return {
+            "transport": "tcp",
+            "ip": self.config.ip,
+            **dict.fromkeys(PORTS, 0),
+            **self._ports,
+            "curve_publickey": self._curve.public.decode(),
+            "curve_secretkey": self._curve.secret.decode(),
         }
 
     @property

@@ -8,9 +8,9 @@ not say which kernel it comes from.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller.channels import note_dropped
 from ipyviews.controller.deaths import LastWords
 from ipyviews.errors import ClusterError, ProtocolError
 from ipyviews.ids import routing_id
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ipyviews.launching.kernels import LaunchedKernel
     from ipyviews.protocol.wire import Frame, Message
     from ipyviews.transport.base import EnginePort, SubPort, Transport
-
-log = logging.getLogger(__name__)
 
 #: Channels on which engines answer.
 CHANNELS = ("shell", "control", "apply")
@@ -44,6 +42,9 @@ class Link:
         self.kernel = kernel
         self.id = routing_id(engine, incarnation)
         self.name = self.id.decode()
+        public = kernel.info.get("curve_publickey")
+        #: The kernel's public key; None where it does not encrypt.
+        self.server: bytes | None = public.encode() if isinstance(public, str) else public
         #: Starts the ``msg_id`` of every request of the controller's own.
         self.prefix = f"{life}-{self.name}-"
         self.stock = Wire(key, life)
@@ -134,17 +135,17 @@ class Links:
         Raises
         ------
         ClusterError
-            When the link has ended.
+            When the link has ended, or the kernel listens on TCP and does not encrypt.
         """
         if link.ended is not None:
             raise ClusterError(link.ended)
         self._links[link.id] = link
-        self._ports[channel].connect(link.id, url)
+        self._ports[channel].connect(link.id, url, server=link.server)
         link.open.add(channel)
 
     def subscribe(self, link: Link, url: str, topic: bytes) -> None:
         """Subscribe to everything an engine publishes, and to `topic`, which proves it."""
-        link.sub = self._transport.connect_sub(url)
+        link.sub = self._transport.connect_sub(url, server=link.server)
         link.sub.listen(lambda frames: self._published(link, frames))
         link.sub.subscribe(b"")
         link.sub.subscribe(topic)
@@ -227,6 +228,5 @@ class Links:
         try:
             return wire.decode(frames)
         except ProtocolError as error:
-            self._counters["unverified"] += 1
-            log.warning("dropped a message of an engine: %s", error)
+            note_dropped(self._counters, "an engine", error)
             return None

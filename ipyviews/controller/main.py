@@ -23,7 +23,12 @@ from ipyviews.errors import ClusterError, IPyViewsError, UsageError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.rundir import remove_folder, write_private
-from ipyviews.transport.zeromq import ZmqTransport, engines_within, raise_file_limit
+from ipyviews.transport.zeromq import (
+    ZmqTransport,
+    engines_within,
+    new_curve,
+    raise_file_limit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,8 +64,12 @@ async def serve(config: Config) -> None:
         config,
         ZmqTransport(loop),
         lambda exited: KernelLauncher(
-            config.folder, agent_socket if config.agent else None, exited
+            config.folder,
+            agent_socket if config.agent else None,
+            exited,
+            transport=config.transport,
         ),
+        new_curve() if config.transport == "tcp" else None,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, driver.end, "the controller was told to end")

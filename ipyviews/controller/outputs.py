@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller.channels import note_dropped
 from ipyviews.core.events import Kind, Status
 from ipyviews.errors import ProtocolError
 from ipyviews.ids import client_of, parse_attempt
@@ -152,8 +153,7 @@ class Gate:
         try:
             parts = unbundle(message)
         except ProtocolError as error:
-            self._counters["unverified"] += 1
-            log.warning("dropped a message of an engine: %s", error)
+            note_dropped(self._counters, "an engine", error)
             return
         if message.msg_type == "calls_returned":
             self._give_back(link, message)
@@ -170,7 +170,9 @@ class Gate:
             yield
 
     def _give_back(self, link: Link, message: Message) -> None:
-        flights = [self._flights.get(str(name)) for name in _read(message).get("attempts", ())]
+        names = _read(message).get("attempts")
+        named = names if isinstance(names, list) else ()
+        flights = [self._flights.get(str(name)) for name in named]
         found = [flight for flight in flights if flight is not None and flight.link is link]
         for flight in found:
             self._close(flight)

@@ -11,11 +11,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.channels import size_bytes
 from ipyviews.controller.submissions import Submission
 from ipyviews.controller.telling import Pause, packable, result_of, stored_result
 from ipyviews.core.engines import Engine
 from ipyviews.core.tasks import TaskState
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import UsageError
 from ipyviews.ids import EngineId, RequestId, TaskId, task_id
 from ipyviews.protocol.wire import pack
@@ -359,6 +359,8 @@ class Records:
         if pending := self._status(named)["pending"]:
             return {"purged": 0, "pending": pending}
         engines = content.get("engines") or []
+        if not isinstance(engines, list) or not all(type(engine) is int for engine in engines):
+            raise UsageError("purge_request: `engines` must be a list of engine ids")
         chosen = {
             task for task in self.memory.final() if everything or self._engine(task) in engines
         }

@@ -67,7 +67,7 @@ class Sharing:
         if not isinstance(owner, str) or not isinstance(held, list):
             raise UsageError("released_request: `owner` must be a name and `segments` a list")
         engine, _, incarnation = owner.removeprefix("e").partition(".")
-        if not (engine.isdecimal() and incarnation.isdecimal()):
+        if not (engine.isdecimal() and incarnation.isdecimal()) or len(owner) > 40:
             raise UsageError(f"released_request: there was no engine {owner[:80]!r}")
         link = self._fleet.link(EngineId(int(engine)), int(incarnation))
         if link is not None and link.can_apply:

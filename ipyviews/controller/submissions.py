@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.channels import size_bytes
 from ipyviews.core.events import Dependency, Kind
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import UsageError
 from ipyviews.ids import EngineId, TaskId
 from ipyviews.protocol.wire import pack
@@ -135,6 +135,8 @@ def parse_submission(message: Message) -> Submission:
     kind = KINDS.get(message.msg_type)
     if kind is None:
         raise UsageError(f"the controller knows no {message.msg_type[:80]!r} on the shell channel")
+    if kind is Kind.EXECUTE:
+        _check_cell(message)
     cuts = _cuts(message) if kind is Kind.APPLY else None
     entries = len(cuts.index) if cuts else 1
     choice = _choice(message.ours, entries)
@@ -239,6 +241,24 @@ def _cuts(message: Message) -> Cuts:
             f"there are {size} bytes and {count} buffers"
         )
     return cuts
+
+
+def _check_cell(message: Message) -> None:
+    """Refuse what a kernel would drop without an answer."""
+    content = message.read()
+    code, expressions = content.get("code"), content.get("user_expressions")
+    if not isinstance(code, str) or _has_surrogates(code):
+        raise UsageError("`code` must be a text that can be written in UTF-8")
+    if expressions is not None and not isinstance(expressions, dict):
+        raise UsageError("`user_expressions` must be a dict")
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _is_entry(entry: Any) -> bool:

@@ -16,11 +16,15 @@ _loaded: Extension | None = None
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Open the apply channel of the kernel that `shell` belongs to."""
-    from .extension import Extension  # noqa: PLC0415 - clients must not load zmq and IPython
+    """Open the apply channel of the kernel that `shell` belongs to.
+
+    A kernel that listens on TCP without encryption stays the plain kernel it is.
+    """
+    from .adapter import is_plain  # noqa: PLC0415 - clients must not load zmq and IPython
+    from .extension import Extension  # noqa: PLC0415
 
     global _loaded  # noqa: PLW0603 - one extension per process, as IPython has it
-    if _loaded is None:
+    if _loaded is None and not is_plain(shell):
         _loaded = Extension(shell)
 
 
@@ -56,5 +60,5 @@ def join(name: str) -> str:
     shell: Any = get_ipython()
     shell.extension_manager.load_extension(__name__)
     if _loaded is None:
-        raise RuntimeError("the engine extension did not load")
+        raise RuntimeError("it listens on TCP without encryption, where no calls are taken")
     return _loaded.join(name)

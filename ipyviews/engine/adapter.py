@@ -19,6 +19,7 @@ import zmq
 from tornado.ioloop import IOLoop
 
 from .flushes import Flushes, guard_exit
+from .frames import MOST_BYTES
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -54,6 +55,19 @@ EXIT_S = 5.0
 
 #: What libzmq certainly sends from where it is, and so holds until it is written [bytes].
 UNCOPIED_SIZE = 1 << 17
+
+
+def is_plain(shell: Any) -> bool:
+    """Whether a kernel listens on TCP without encryption, as Jupyter's do if not told otherwise.
+
+    Nothing of ours may listen there.
+    """
+    from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415 - clients import this package
+
+    app = getattr(getattr(shell, "kernel", None), "parent", None)
+    # Older ones inherit the name from jupyter_client, and do nothing with it.
+    has_key = "curve_secretkey" in vars(IPKernelApp) and bool(app and app.curve_secretkey)
+    return getattr(app, "transport", "") == "tcp" and not has_key
 
 
 def _do_nothing() -> None:
@@ -143,6 +157,7 @@ class Kernel:
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES - 1)
         if getattr(self._app, "curve_secretkey", None) is not None:
             socket.setsockopt(zmq.CURVE_SERVER, 1)
             socket.setsockopt(zmq.CURVE_PUBLICKEY, self._app.curve_publickey)
@@ -153,7 +168,11 @@ class Kernel:
         """Bind beside the kernel's other channels and return the address."""
         if self._app.transport == "ipc":
             url = f"ipc://{self._app.ip}-apply"
-            socket.bind(url)
+            before = os.umask(0o077)
+            try:
+                socket.bind(url)
+            finally:
+                os.umask(before)
             return url
         address = f"tcp://{self._app.ip}"
         return f"{address}:{socket.bind_to_random_port(address)}"

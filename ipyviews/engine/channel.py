@@ -81,6 +81,8 @@ class Channel:
         #: Tells what the engine keeps and may keep.
         self.bounds: Callable[[], dict[str, Any]] = dict
         self._key = kernel.key
+        if not self._key:
+            raise RuntimeError("the kernel has no key: anybody could send calls")
         self._seq = 0
         self._seen: dict[str, int] = {}
         #: Answers of calls.
@@ -332,7 +334,8 @@ class Channel:
         sender, seq = header["session"], header["seq"]
         if not isinstance(header["msg_id"], str):
             raise frames.BadMessage("no msg_id")
-        if self.name and header["to"] != self.name:
+        # Before it has joined nothing is for it, so that nothing of an earlier life can be either.
+        if not self.name or header["to"] != self.name:
             raise frames.BadMessage("addressed to another")
         if type(seq) is not int or seq <= self._seen.get(sender, 0):
             raise frames.BadMessage("seen before")

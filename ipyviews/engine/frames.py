@@ -26,6 +26,13 @@ DELIMITER = b"<IDS|MSG>"
 #: Buffers above this size [bytes] are protected by the private folder or by Curve instead.
 SIGNED_BUFFER_LIMIT = 65_536
 
+#: From this size [bytes] on a frame is refused by every socket of ours that receives.
+MOST_BYTES = 4_000_000_000
+
+#: Largest header of a message and of its parent, and largest JSON frame that is parsed [bytes].
+HEADER_LIMIT = 1024 * 1024
+JSON_LIMIT = 64 * 1024 * 1024
+
 
 #: Of several replies, buffers up to this size [bytes] go end to end in one frame: a frame costs
 #: more than a small result.
@@ -48,9 +55,7 @@ def sign(key: bytes, parts: Sequence[Frame], buffers: Sequence[Frame] = ()) -> b
         return b""
     signed = list(parts)
     if buffers:
-        sizes = [
-            buffer.nbytes if isinstance(buffer, memoryview) else len(buffer) for buffer in buffers
-        ]
+        sizes = list(map(size_bytes, buffers))
         signed.append(("|" + ",".join(map(str, sizes)) + "|").encode())
         small = zip(sizes, buffers, strict=True)
         signed += [buffer for size, buffer in small if size <= SIGNED_BUFFER_LIMIT]
@@ -65,20 +70,37 @@ def split(frames: Sequence[Any]) -> tuple[list[bytes], bytes, list[Any], list[An
     Raises
     ------
     BadMessage
-        If the delimiter is missing or fewer than five frames follow it.
+        If the delimiter is missing, fewer than five frames follow it, or one is too large.
     """
-    position = next((i for i, frame in enumerate(frames[:16]) if frame == DELIMITER), None)
-    if position is None:
-        raise BadMessage("no delimiter")
+    try:
+        position = frames[:16].index(DELIMITER)
+    except ValueError:
+        raise BadMessage("no delimiter") from None
     if len(frames) < position + 6:
         raise BadMessage("too few frames")
-    prefix = [bytes(frame) for frame in frames[:position]]
-    signature = bytes(frames[position + 1])
+    header, parent, metadata, _ = signed = list(frames[position + 2 : position + 6])
+    names = [*frames[:position], frames[position + 1]]
+    # Measured before anything is copied or hashed; content is its reader's to refuse.
+    if max(map(len, (header, parent, *names))) > HEADER_LIMIT or len(metadata) > JSON_LIMIT:
+        raise BadMessage("a frame before the buffers is too large")
+    *prefix, signature = map(bytes, names)
+    return prefix, signature, signed, list(frames[position + 6 :])
+
+
+def size_bytes(frame: Frame) -> int:
+    """Return the length of a frame, whatever its item size."""
+    return frame.nbytes if isinstance(frame, memoryview) else len(frame)
+
+
+def too_much(buffers: Sequence[Frame]) -> str:
+    """Say why buffers cannot be sent in one message; empty if they can."""
+    largest = max(map(size_bytes, buffers), default=0)
+    if largest < MOST_BYTES:
+        return ""
     return (
-        prefix,
-        signature,
-        list(frames[position + 2 : position + 6]),
-        list(frames[position + 6 :]),
+        f"it has {largest / 1e9:.1f} GB in one piece, and a message takes less than "
+        f"{MOST_BYTES / 1e9:.0f} GB: send it in parts, by scatter for example, or where memory "
+        "is shared"
     )
 
 

@@ -181,6 +181,7 @@ class Runner:
             self._backlog.begun.end(call.number)
         wrote = self._kernel.end(call)
         self._sharing.close_call(call, outcome)
+        outcomes.shorten(outcome, _name(call))
         self._send(call, outcome, started, ended, wrote=wrote)
         # What this client is to know is in its reply.
         self._sharing.tell()

@@ -52,7 +52,7 @@ from ipyviews.launching.children import Child, Forked, Order, complaint, start_c
 from ipyviews.launching.exits import TAIL_SIZE, OutOfMemoryWatch, report_exit
 from ipyviews.launching.forkserver import CONTROLLER, WarmImage, become
 from ipyviews.launching.memory import limit_bytes
-from ipyviews.launching.peer import Peer
+from ipyviews.launching.peer import Peer, is_this_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +153,9 @@ class Agent:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             sock, _ = self._listener.accept()
+            if not is_this_user(sock):
+                sock.close()
+                return
             self._peers.add(Peer(sock, self._selector, self._on_line, self._peers.discard))
 
     def _on_line(self, peer: Peer, line: bytes) -> None:

@@ -22,23 +22,30 @@ _LINGER = 3000
 class PrivateIOPubThread(IOPubThread):
     """`IOPubThread` that hears its subprocesses through the run folder.
 
-    The stock one opens a TCP port for what forked subprocesses of the kernel print.
+    The stock one opens a TCP port, without encryption, for what forked subprocesses of the kernel
+    print.
     """
 
+    #: Beside the connection file; set before the one thread of this process is made.
+    url = ""
     _pipe_url = ""
 
     def _setup_pipe_in(self) -> None:
-        # Made by its base's constructor, when the socket is bound already.
-        endpoint = self.socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
-        if not endpoint.startswith("ipc://"):
-            stock: Any = super()._setup_pipe_in
-            stock()
-            return
-        self._pipe_url = f"{endpoint}-out"
         self._pipe_uuid = os.urandom(16)
         pipe = self.socket.context.socket(zmq.PULL)
         pipe.linger = 0
-        pipe.bind(self._pipe_url)
+        before = os.umask(0o077)
+        try:
+            pipe.bind(self.url)
+        except zmq.ZMQError:
+            # The path is too long, in a folder that is not of ours.
+            pipe.close()
+            stock: Any = super()._setup_pipe_in
+            stock()
+            return
+        finally:
+            os.umask(before)
+        self._pipe_url = self.url
         self._pipe_in = ZMQStream(pipe, self.io_loop)
         self._pipe_in.on_recv(self._handle_pipe_msg)
 
@@ -63,6 +70,7 @@ class EngineApp(kernelapp.IPKernelApp):
 
     def init_iopub(self, context: Any) -> None:
         """Make the iopub channel."""
+        PrivateIOPubThread.url = f"ipc://{self.abs_connection_file}-out"
         vars(kernelapp)[IOPubThread.__name__] = PrivateIOPubThread
         stock: Any = super().init_iopub
         stock(context)

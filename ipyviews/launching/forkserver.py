@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 CONTROLLER = "ipyviews.controller"
 
 #: What can be said between the interpreter and ``-m`` without making a difference to a kernel that
-#: is forked: it is about stepping into the standard library with the debugger.
-_HARMLESS_FLAGS = {"-Xfrozen_modules=off"}
+#: is forked: it is about stepping into the standard library with the debugger, and about what is
+#: imported before there is a kernel.
+_HARMLESS_FLAGS = {"-Xfrozen_modules=off", "-P"}
 
 #: Read when the interpreter starts or when the warm image was imported.
 _READ_AT_START = ("PYTHON", "LD_", "DYLD_", "LC_", "PYDEVD_", "DEBUGPY_")

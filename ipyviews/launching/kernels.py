@@ -90,10 +90,23 @@ class KernelLauncher:
     on_exit
         Called in the loop with engine, incarnation and report when a kernel ends that was not asked
         to by `LaunchedKernel.restart`, `LaunchedKernel.shutdown` or `close`.
+    transport
+        "ipc", or "tcp" with encryption.
     """
 
-    def __init__(self, folder: Path, agent_socket: Path | None, on_exit: ExitHandler) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        agent_socket: Path | None,
+        on_exit: ExitHandler,
+        *,
+        transport: str = "ipc",
+    ) -> None:
         self._folder = folder
+        # jupyter_client knows no better word for it than a second option.
+        self._transport = {"transport": transport}
+        if transport == "tcp":
+            self._transport["transport_encryption"] = "required"
         self._on_exit = on_exit
         self._link = None if agent_socket is None else AgentLink(agent_socket)
         self._specs = EngineSpecs()
@@ -125,12 +138,14 @@ class KernelLauncher:
         manager = AsyncKernelManager(
             kernel_name=name,
             kernel_spec_manager=self._specs,
-            transport="ipc",
+            **self._transport,
             connection_file=str(self._folder / f"e{engine_id}.json"),
             context=self._context,
             shutdown_wait_time=SHUTDOWN_TIME,
         )
         spec = self._specs.get_kernel_spec(name)
+        if "transport_encryption" in self._transport:
+            check_encryption(name, spec)
         if self._link is not None and "kernel_provisioner" not in spec.metadata:
             manager.provisioner = AgentProvisioner(
                 parent=manager, kernel_id=f"e{engine_id}", kernel_spec=spec, link=self._link
@@ -234,7 +249,7 @@ class LaunchedKernel:
         await self._manager.signal_kernel(signum)
 
     async def restart(self, now: bool = False) -> None:
-        """End it and start it again, at the same addresses with the same key.
+        """End it and start it again, with the same keys and, over ipc, at the same addresses.
 
         Parameters
         ----------
@@ -315,6 +330,15 @@ class LaunchedKernel:
             return b""
 
 
+def check_encryption(name: str, spec: KernelSpec) -> None:
+    """Raise `UsageError` if a kernel does not say that it can encrypt what it sends over TCP."""
+    if "curve" not in spec.metadata.get("supported_encryption", ()):
+        raise UsageError(
+            f"the kernel {name!r} cannot be an engine of a cluster with transport='tcp': its "
+            'kernel.json does not have "curve" in metadata.supported_encryption.'
+        )
+
+
 async def _process_end(pid: int) -> None:
     """Wait for the end of a process; returns at once where the system cannot tell it."""
     if sys.platform != "linux":
@@ -342,7 +366,9 @@ def _engine_spec() -> KernelSpec:
     """Describe an engine of this interpreter."""
     return KernelSpec(
         argv=[
-            sys.executable, "-m", "ipykernel_launcher",
+            # -P: nothing in the working folder runs before the kernel does. It puts the folder on
+            # the path for its user by itself.
+            sys.executable, "-P", "-m", "ipykernel_launcher",
             "-f", "{connection_file}", "--ext=ipyviews.engine",
         ],
         display_name="Python 3 (ipyviews engine)",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 _CLUSTER_ID = re.compile(r"[\w.-]{1,64}")
 
-#: Options of ipyparallel that change nothing here: there is no network, no configuration of
+#: Options of ipyparallel that change nothing here: there is one network, no configuration of
 #: profiles, and nobody has to wait between controller and engines.
 _WITHOUT_EFFECT = frozenset(
     {"controller_location", "delay", "load_profile", "log_level", "send_engines_connection_env"}
@@ -32,9 +34,6 @@ def check_others(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name in _LAUNCHERS:
             _check_launcher(name, value)
-        elif name == "controller_ip":
-            if value not in (None, "", "127.0.0.1", "localhost"):
-                raise UsageError(f"controller_ip={value!r}: clusters are on this host only yet.")
         elif name == "controller_args":
             if value:
                 raise UsageError(
@@ -51,6 +50,49 @@ def _check_launcher(name: str, value: Any) -> None:
     text = value if isinstance(value, str) else getattr(value, "__name__", "")
     if value is not None and not text.rpartition(".")[2].lower().startswith("local"):
         raise UsageError(f"{name}={value!r}: only 'local' clusters are there yet.")
+
+
+def transport(name: str, ip: str | None) -> dict[str, str]:
+    """Check how a cluster is reached, and that it can be without anybody listening in.
+
+    Parameters
+    ----------
+    name
+        "ipc" or "tcp".
+    ip
+        Where its controller listens; an address of this host.
+    """
+    if name not in {"ipc", "tcp"}:
+        raise UsageError(f'transport must be "ipc" or "tcp", not {name!r}.')
+    address = "127.0.0.1" if ip in (None, "", "localhost") else str(ip)
+    if name == "ipc" and address != "127.0.0.1":
+        raise UsageError(f"controller_ip={ip!r} is for transport='tcp': over ipc there is none.")
+    try:
+        is_one = not ipaddress.IPv4Address(address).is_unspecified
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise UsageError(
+            f"controller_ip={ip!r} must be one IPv4 address of this host: clients connect to it."
+        )
+    if name == "tcp" and (missing := _no_encryption()):
+        raise UsageError(f"transport='tcp' needs encryption, which {missing} cannot do.")
+    return {"transport": name, "ip": address}
+
+
+def _no_encryption() -> str:
+    """Name what is too old to encrypt; empty if nothing is. Over ipc nobody loads any of this."""
+    import zmq  # noqa: PLC0415
+    from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415
+    from jupyter_client.manager import KernelManager  # noqa: PLC0415
+
+    if not zmq.has("curve"):
+        return "pyzmq (its libzmq is built without CURVE)"
+    if not hasattr(KernelManager, "transport_encryption"):
+        return f"jupyter_client {version('jupyter_client')} (8.10 can)"
+    if "curve_secretkey" not in vars(IPKernelApp):  # Older ones inherit it, without a use for it.
+        return f"ipykernel {version('ipykernel')} (7.4 can)"
+    return ""
 
 
 def check_names(provisioner: str, cluster_id: str | None) -> None:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
+import socket
+import struct
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
+
+
+def is_this_user(sock: socket.socket) -> bool:
+    """Whether the other end of a unix socket belongs to our user; the system says so."""
+    if sys.platform != "linux":
+        return True  # There the folder alone protects.
+    size = struct.calcsize("3i")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return bool(struct.unpack("3i", credentials)[1] == os.geteuid())
 
 
 class Peer:

@@ -11,21 +11,30 @@ The controller makes it itself, with its link to the agent. For everybody else i
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import zmq
+from jupyter_client.connect import port_names
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
-from ipyviews.errors import UsageError
+from ipyviews.errors import ClusterError, UsageError
 from ipyviews.launching.link import AgentLink
+from ipyviews.launching.rundir import write_private
 
 if TYPE_CHECKING:
     from jupyter_client.connect import KernelConnectionInfo
 
     from ipyviews.launching.exits import ExitReport
+
+#: How long a kernel may take to say at which TCP ports it listens, and how often to look [s].
+PORTS_S = 60.0
+LOOK_S = 0.01
 
 
 class AgentProvisioner(KernelProvisionerBase):
@@ -81,7 +90,10 @@ class AgentProvisioner(KernelProvisionerBase):
         """Write the connection file and make the command."""
         manager: Any = self.parent
         extra = kwargs.pop("extra_arguments", [])
-        manager.write_connection_file()
+        if manager.transport == "tcp":
+            _ask_for_ports(manager)
+        else:
+            manager.write_connection_file()
         self.connection_info = manager.get_connection_info()
         command = manager.format_kernel_cmd(extra_arguments=extra)
         return await super().pre_launch(cmd=command, **kwargs)
@@ -93,7 +105,28 @@ class AgentProvisioner(KernelProvisionerBase):
             str(self.kernel_id), cmd, kwargs["env"], None if cwd is None else str(cwd)
         )
         self.pid, self.way, self.why = answer["pid"], answer["way"], answer["why"]
+        if self.connection_info["transport"] == "tcp":
+            await self._learn_ports()
         return self.connection_info
+
+    async def _learn_ports(self) -> None:
+        """Wait until the kernel has chosen its ports and written them down.
+
+        Raises
+        ------
+        ClusterError
+            If it ends before, or takes too long.
+        """
+        manager: Any = self.parent
+        path, deadline = Path(manager.connection_file), time.monotonic() + PORTS_S
+        while not _has_ports(path):
+            if self.exit is None or self.exit.done():
+                raise ClusterError("the kernel ended before it listened")
+            if time.monotonic() > deadline:
+                raise ClusterError(f"the kernel did not choose its ports within {PORTS_S:.0f} s")
+            await asyncio.sleep(LOOK_S)
+        manager.load_connection_file()
+        self.connection_info = manager.get_connection_info()
 
     async def cleanup(self, restart: bool = False) -> None:
         """Let go of the link to the agent, if it is this provisioner's own."""
@@ -110,3 +143,26 @@ class AgentProvisioner(KernelProvisionerBase):
             self._owns_link = True
         link: AgentLink = self.link
         return link
+
+
+def _ask_for_ports(manager: Any) -> None:
+    """Write a connection file by which the kernel chooses its ports itself.
+
+    Ports that are looked for in advance may be taken by others before it gets there.
+    """
+    if manager.transport_encryption != "disabled" and manager.curve_publickey is None:
+        manager.curve_publickey, manager.curve_secretkey = zmq.curve_keypair()
+    for name in port_names:
+        setattr(manager, name, 0)
+    info = dict(manager.get_connection_info())
+    content = {**info, "key": info["key"].decode(), "kernel_name": manager.kernel_name}
+    write_private(Path(manager.connection_file), json.dumps(content))
+
+
+def _has_ports(path: Path) -> bool:
+    try:
+        info = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        # It is being written at this very moment.
+        return False
+    return all(info.get(name) for name in port_names)

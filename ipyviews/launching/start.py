@@ -70,6 +70,9 @@ class ClusterConfig:
     shared_memory: bool = True
     #: How often an engine that dies is started again, and in how much time [s]; None for never.
     restart: tuple[int, float] | None = None
+    #: "ipc", or "tcp" with encryption; and then the address at which the controller listens.
+    transport: str = "ipc"
+    ip: str = "127.0.0.1"
     #: The controller's command, to which the run folder is added; None for the real one.
     controller: list[str] | None = None
 

@@ -33,13 +33,21 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION = "5.4"
 
 #: Largest JSON frame we parse [bytes].
-JSON_LIMIT = 64 * 1024 * 1024
+JSON_LIMIT = codec.JSON_LIMIT
 
 #: Deepest nesting in a header or metadata, which we may have to encode again.
 DEPTH_LIMIT = 100
 
 #: Senders whose numbers are remembered; beyond it the one silent for longest is forgotten.
 SENDER_LIMIT = 10_000
+
+
+def is_told(count: int) -> bool:
+    """Whether the so-manieth message that is dropped is worth a line in a log.
+
+    The 1st, 10th, 100th ...: a flood must not fill a disk.
+    """
+    return str(count).strip("0") == "1"
 
 
 def pack(value: Any) -> bytes:
@@ -219,11 +227,16 @@ def bundle(parts: Iterable[Sequence[Any]]) -> tuple[dict[str, Any], list[Frame]]
     ----------
     parts
         Of each message: parent, type, content, metadata, buffers.
+
+    Raises
+    ------
+    ProtocolError
+        A content is no JSON, or nested too deeply to be encoded again.
     """
     replies: list[list[Any]] = []
     buffers: list[Frame] = []
     for parent, msg_type, content, metadata, own in parts:
-        body = content if isinstance(content, dict) else unpack(content)
+        body = content if isinstance(content, dict) else _unpack_flat(content)
         replies.append([parent, msg_type, body, metadata, len(own)])
         buffers += own
     sizes, together = codec.join(buffers)
@@ -265,7 +278,7 @@ class Wire:
     Parameters
     ----------
     key
-        The HMAC key; empty means unsigned.
+        The HMAC key; empty means unsigned, which is not allowed with `own`.
     session
         Who we are: goes into ``header.session``.
     own
@@ -275,6 +288,8 @@ class Wire:
     """
 
     def __init__(self, key: bytes, session: str, *, own: bool = False, name: str = "") -> None:
+        if own and not key:
+            raise UsageError("a channel of our own needs a key: without one anybody could send")
         self.key = key
         self.session = session
         self.own = own

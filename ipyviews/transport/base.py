@@ -11,7 +11,10 @@ except those that had arrived and are passed on whole: these must not change any
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from ipyviews.engine import frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +26,21 @@ Handler: TypeAlias = Callable[[list[Frame]], None]
 
 #: From this size [bytes] on a frame that arrives is not copied.
 LARGE_FRAME = 65_536
+
+#: A frame of this size [bytes] is refused where it arrives, and its sender disconnected, before
+#: there is memory for it. Honest senders say so themselves: `MOST_BYTES` in `engine.frames`.
+MOST_BYTES = frames.MOST_BYTES
+
+#: Most frames of one message [count]; of what has more nothing is delivered.
+MOST_FRAMES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The keys of a port that listens, in Z85. Who connects needs to know the public one."""
+
+    public: bytes = field(repr=False)
+    secret: bytes = field(repr=False)
 
 
 class PeerGone(Exception):
@@ -51,10 +69,11 @@ class Port(Protocol):
 class EnginePort(Port, Protocol):
     """A ROUTER that connects out to many engines."""
 
-    def connect(self, routing_id: bytes, url: str) -> None:
+    def connect(self, routing_id: bytes, url: str, *, server: bytes | None = None) -> None:
         """Connect to `url` under a name never used before on this port.
 
-        Messages may be sent at once. They wait until the other end is there.
+        Messages may be sent at once. They wait until the other end is there. `server` is the
+        public key of the other end; TCP is refused without.
         """
 
     def disconnect(self, routing_id: bytes) -> None:
@@ -71,26 +90,45 @@ class SubPort(Port, Protocol):
         """Undo one `subscribe`."""
 
 
+class BoundPort(Port, Protocol):
+    """A ROUTER that listens."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens: with the port that was chosen."""
+
+
 class Transport(Protocol):
     """Makes the ports of one driver."""
 
-    def bind_router(self, url: str, identity: bytes) -> Port:
-        """Listen at `url`; each message that arrives begins with its sender."""
+    def bind_router(
+        self, url: str, identity: bytes, *, curve: Curve | None = None, most_bytes: int = MOST_BYTES
+    ) -> BoundPort:
+        """Listen at `url`; each message that arrives begins with its sender.
+
+        TCP is refused without `curve`; port 0 means any. Who sends a frame of `most_bytes` or more
+        is disconnected.
+        """
 
     def connect_dealer(
-        self, url: str, identity: bytes, on_disconnect: Callable[[], None] | None = None
+        self,
+        url: str,
+        identity: bytes,
+        on_disconnect: Callable[[], None] | None = None,
+        *,
+        server: bytes | None = None,
     ) -> Port:
         """Connect to the router at `url`, which will see us as `identity`.
 
         `on_disconnect` is called each time an established connection ends, after everything
-        that had arrived before was delivered.
+        that had arrived before was delivered. `server` is as for `EnginePort.connect`.
         """
 
     def engine_router(self, identity: bytes) -> EnginePort:
         """Make a ROUTER that all its engines see as `identity`."""
 
-    def connect_sub(self, url: str) -> SubPort:
-        """Connect to a publisher; subscribes to nothing yet."""
+    def connect_sub(self, url: str, *, server: bytes | None = None) -> SubPort:
+        """Connect to a publisher; subscribes to nothing yet. `server`: see `EnginePort.connect`."""
 
     def close(self) -> None:
         """Close all ports; takes at most about half a second to send what is queued."""

@@ -4,7 +4,7 @@ Deterministic: everything moves by callbacks of one scheduler (an asyncio loop, 
 time), chance is one seeded generator. The rules are ZeroMQ's as far as drivers can notice: order
 per connection, queues while nobody is there yet, `PeerGone` for unknown peers, a connection that
 comes back by itself when its address is bound again, and what was queued meanwhile reaches the
-successor.
+successor. Keys are not looked at.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ class MemoryEngineRouter(MemoryPort):
         self._identity = identity
         self._used: set[bytes] = set()
 
-    def connect(self, routing_id: bytes, url: str) -> None:
+    def connect(self, routing_id: bytes, url: str, **_keys: object) -> None:
         """Connect under a fresh name; see `EnginePort.connect`."""
         if routing_id in self._used:
             raise AssertionError(f"the routing id {routing_id!r} was used before on this socket")
@@ -461,12 +461,16 @@ class MemoryTransport:
         self._network = network
         self._ports: list[MemoryPort] = []
 
-    def bind_router(self, url: str, identity: bytes) -> MemoryRouter:  # noqa: ARG002
+    def bind_router(self, url: str, identity: bytes, **_keys: object) -> MemoryRouter:  # noqa: ARG002
         """Listen at `url`; see `Transport.bind_router`."""
         return self._keep(self._network.router(url))
 
     def connect_dealer(
-        self, url: str, identity: bytes, on_disconnect: Callable[[], None] | None = None
+        self,
+        url: str,
+        identity: bytes,
+        on_disconnect: Callable[[], None] | None = None,
+        **_keys: object,
     ) -> MemoryDealer:
         """Connect to a router; see `Transport.connect_dealer`."""
         return self._keep(self._network.dealer(url, identity, on_disconnect))
@@ -475,7 +479,7 @@ class MemoryTransport:
         """Make a ROUTER that connects out; see `Transport.engine_router`."""
         return self._keep(MemoryEngineRouter(self._network, identity))
 
-    def connect_sub(self, url: str) -> MemorySub:
+    def connect_sub(self, url: str, **_keys: object) -> MemorySub:
         """Connect to a publisher; see `Transport.connect_sub`."""
         return self._keep(MemorySub(self._network, url))
 

@@ -1,8 +1,9 @@
 """Ports over plain ZeroMQ sockets on an asyncio loop.
 
-No silent loss: no high-water marks (bounds are the driver's credits), ROUTERs report peers they do
-not know, nothing blocks. ZeroMQ's file descriptor tells of *changes* only, so each wake-up reads
-until nothing is left, and a send, which may swallow such a change, is followed by another look.
+No silent loss: nothing that is sent is dropped (bounds are the driver's credits), ROUTERs report
+peers they do not know, nothing blocks. ZeroMQ's file descriptor tells of *changes* only, so each
+wake-up reads until nothing is left, and a send, which may swallow such a change, is followed by
+another look.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import zmq
 
 from ipyviews.errors import ClusterError
-from ipyviews.transport.base import LARGE_FRAME, PeerGone
+from ipyviews.transport.base import LARGE_FRAME, MOST_BYTES, MOST_FRAMES, Curve, PeerGone
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +47,13 @@ _MAX_SOCKETS = 16_384
 #: Open files of a controller for each engine, and besides, with some clients. [count]
 _FILES_PER_ENGINE = 7
 _OTHER_FILES = 40
+
+#: Frames of one peer that wait to be read here [count]; more wait at the peer. What is unread is
+#: unverified, too: a flood must not fill the memory of who listens.
+_UNREAD = 10_000
+
+#: How long who connects over TCP may take to prove that it knows the key [ms].
+_HANDSHAKE = 10_000
 
 
 def raise_file_limit(wanted: int = 65_536) -> int:
@@ -85,6 +93,11 @@ def engines_within(files: int) -> int:
     return max(0, files - _OTHER_FILES) // _FILES_PER_ENGINE
 
 
+def new_curve() -> Curve:
+    """Make the keys of ports that listen."""
+    return Curve(*zmq.curve_keypair())
+
+
 class ZmqPort:
     """One socket: a bound ROUTER, or the base of the other kinds."""
 
@@ -109,6 +122,11 @@ class ZmqPort:
             self.close()
             raise
         return self
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
     def send(self, frames: Sequence[Frame]) -> None:
         """Send one message; see `Port.send`."""
@@ -187,9 +205,11 @@ class ZmqPort:
         while more:
             frame = receive(_NOBLOCK, copy=False)
             is_large = len(frame) >= LARGE_FRAME and len(frames) >= _FIRST_BUFFER
-            frames.append(frame.buffer if is_large else frame.bytes)
+            if len(frames) <= MOST_FRAMES:
+                frames.append(frame.buffer if is_large else frame.bytes)
             more = frame.more
-        return frames
+        # Nobody takes a sender's name for a message.
+        return frames if len(frames) <= MOST_FRAMES else frames[:1]
 
     def _drained(self) -> None:
         """Everything that had arrived was delivered."""
@@ -275,14 +295,18 @@ class ZmqEnginePort(ZmqPort):
         socket: zmq.Socket[bytes],
         loop: asyncio.AbstractEventLoop,
         on_close: Callable[[ZmqPort], None],
+        keys: tuple[bytes, bytes],
     ) -> None:
         super().__init__(socket, loop, on_close)
+        self._keys = keys
         self._urls: dict[bytes, str] = {}
         self._connected: set[str] = set()
         self._used: set[bytes] = set()
 
-    def connect(self, routing_id: bytes, url: str) -> None:
+    def connect(self, routing_id: bytes, url: str, *, server: bytes | None = None) -> None:
         """Connect under a fresh name; see `EnginePort.connect`."""
+        # Of this connection; those made before keep theirs.
+        _encrypt(self._socket, url, server, self._keys)
         # libzmq ends the whole process when a name comes back, even after a disconnect.
         if routing_id in self._used:
             raise AssertionError(f"the routing id {routing_id!r} was used before on this socket")
@@ -335,18 +359,29 @@ class ZmqTransport:
         self._loop = loop
         self._context = zmq.Context()
         self._context.setsockopt(zmq.MAX_SOCKETS, _MAX_SOCKETS)
+        #: Public and secret key of all that connects from here; servers ask for no certain one.
+        self._keys = zmq.curve_keypair() if zmq.has("curve") else (b"", b"")
         # Held, not weakly: closing must know every open socket, or the context never ends.
         self._ports: set[ZmqPort] = set()
 
-    def bind_router(self, url: str, identity: bytes) -> ZmqPort:
+    def bind_router(
+        self, url: str, identity: bytes, *, curve: Curve | None = None, most_bytes: int = MOST_BYTES
+    ) -> ZmqPort:
         """Listen at `url`; see `Transport.bind_router`.
 
         Raises
         ------
         ClusterError
-            If the address cannot be used.
+            If the address cannot be used, or is on a network and there are no keys.
         """
+        _refuse_plain(url, curve)
         socket = self._router(identity)
+        socket.setsockopt(zmq.MAXMSGSIZE, most_bytes - 1)
+        socket.setsockopt(zmq.RCVHWM, _UNREAD)
+        if curve is not None:
+            socket.curve_server = True
+            socket.curve_publickey, socket.curve_secretkey = curve.public, curve.secret
+            socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE)
         # A client whose connection broke comes back under its own name.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         port = self._keep(ZmqPort(socket, self._loop, self._ports.discard)).attach("bind", url)
@@ -355,26 +390,37 @@ class ZmqTransport:
         return port
 
     def connect_dealer(
-        self, url: str, identity: bytes, on_disconnect: Callable[[], None] | None = None
+        self,
+        url: str,
+        identity: bytes,
+        on_disconnect: Callable[[], None] | None = None,
+        *,
+        server: bytes | None = None,
     ) -> ZmqDealerPort:
         """Connect to a router; see `Transport.connect_dealer`.
 
         Raises
         ------
         ClusterError
-            If the address cannot be used. Nobody listening there yet is no error.
+            If the address cannot be used, or is on a network and there is no key. Nobody listening
+            there yet is no error.
         """
+        _refuse_plain(url, server)
         socket = self._socket(zmq.DEALER, identity)
+        _encrypt(socket, url, server, self._keys)
         port = self._keep(ZmqDealerPort(socket, self._loop, self._ports.discard, on_disconnect))
         return port.attach("connect", url)
 
     def engine_router(self, identity: bytes) -> ZmqEnginePort:
         """Make a ROUTER that connects out; see `Transport.engine_router`."""
-        return self._keep(ZmqEnginePort(self._router(identity), self._loop, self._ports.discard))
+        socket = self._router(identity)
+        return self._keep(ZmqEnginePort(socket, self._loop, self._ports.discard, self._keys))
 
-    def connect_sub(self, url: str) -> ZmqSubPort:
+    def connect_sub(self, url: str, *, server: bytes | None = None) -> ZmqSubPort:
         """Connect to a publisher; see `Transport.connect_sub`."""
+        _refuse_plain(url, server)
         socket = self._socket(zmq.SUB, b"")
+        _encrypt(socket, url, server, self._keys)
         return self._keep(ZmqSubPort(socket, self._loop, self._ports.discard)).attach(
             "connect", url
         )
@@ -401,6 +447,7 @@ class ZmqTransport:
             raise ClusterError(f"no more sockets can be made: {error.strerror}") from None
         for option in (zmq.SNDHWM, zmq.RCVHWM, zmq.LINGER):
             socket.setsockopt(option, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES - 1)
         socket.setsockopt(zmq.RECONNECT_IVL, _RETRY)
         if identity:
             socket.setsockopt(zmq.ROUTING_ID, identity)
@@ -408,6 +455,33 @@ class ZmqTransport:
 
 
 P = TypeVar("P", bound=ZmqPort)
+
+
+def _refuse_plain(url: str, key: object) -> None:
+    """Keep everything that could leave the host encrypted.
+
+    Raises
+    ------
+    ClusterError
+        Where it would not be.
+    """
+    if key is None and url.startswith("tcp://"):
+        raise ClusterError(
+            f"{url} is refused: over TCP everything is encrypted, and there is no Curve key for "
+            "it. Kernels get one with transport_encryption='required'."
+        )
+
+
+def _encrypt(
+    socket: zmq.Socket[bytes], url: str, server: bytes | None, keys: tuple[bytes, bytes]
+) -> None:
+    """Let the connections that a socket makes from now on be encrypted, if there is a key."""
+    _refuse_plain(url, server)
+    if server is None:
+        socket.curve_server = False
+    else:
+        socket.curve_publickey, socket.curve_secretkey = keys
+        socket.curve_serverkey = server
 
 
 def _attach(socket: zmq.Socket[bytes], how: Literal["bind", "connect"], url: str) -> None:

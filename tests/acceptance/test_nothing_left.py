@@ -138,3 +138,10 @@ def test_another_client_keeps_an_attached_cluster_for_its_own_time(owned, wait_u
         results = [second[1].apply_sync(lambda: __import__("time").sleep(1) or 1) for _ in range(7)]
         assert results == [1] * 7
     wait_until(owned.is_gone, GONE_S)
+
+
+def test_there_is_one_controller_process(rc, members):
+    found = members(rc)
+    children = found.agent.children()
+    assert {p.pid for p in children} == {p.pid for p in [found.controller, *found.engines]}
+    assert found.controller.children() == []

@@ -57,7 +57,7 @@ def test_local_launchers_are_accepted():
         ({"engines": "mpi"}, "only 'local' clusters are there yet"),
         ({"controller": "ssh"}, "only 'local' clusters are there yet"),
         ({"engines": 4}, "the number of engines is n=4"),
-        ({"controller_ip": "*"}, "on this host only"),
+        ({"controller_ip": "*"}, "is for transport"),
         ({"controller_args": ["--scheme=lru"]}, "say scheme="),
         ({"scheme": "magic"}, "there is no scheme 'magic'; there are leastload"),
         ({"prefetch": -1}, "prefetch must be"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.client.address import read_address
 from ipyviews.protocol.wire import Message, Wire, unbundle
 from ipyviews.version import __version__
 
@@ -39,11 +40,10 @@ class FakeClient:
             name: Wire(key_bytes, self.session, own=True, name=self.session)
             for name in ("shell", "control")
         }
+        where = read_address(info)
         self.ports = {
-            name: transport.connect_dealer(
-                f"ipc://{info['ip']}-{info[f'{name}_port']}", self.session.encode()
-            )
-            for name in ("shell", "control")
+            name: transport.connect_dealer(url, self.session.encode(), server=where.server)
+            for name, url in (("shell", where.shell_url), ("control", where.control_url))
         }
         self.ports["shell"].listen(self._shell_arrived)
         self.ports["control"].listen(self._control_arrived)

@@ -218,15 +218,19 @@ RUBBISH = [
 ]
 
 
+def signed(parts):
+    return [b"<IDS|MSG>", codec.sign(KEY, parts), *parts]
+
+
 @pytest.mark.parametrize("frame", RUBBISH, ids=range(len(RUBBISH)))
 @pytest.mark.parametrize("position", range(4))
 def test_signed_rubbish_is_refused_and_nothing_else(frame, position, either_json):
-    _, receiver = pair(key=b"")
+    _, receiver = pair()
     header = pack({"session": "c", "seq": 1, "to": "life"})
     parts = [header, b"{}", b"{}", b"{}"]
     parts[position] = frame
     with pytest.raises(ProtocolError):
-        receiver.decode([b"<IDS|MSG>", b"", *parts]).read()
+        receiver.decode(signed(parts)).read()
 
 
 @pytest.mark.parametrize("brackets", [(b'{"a":', b"}"), (b"[", b"]")], ids=["objects", "lists"])
@@ -238,7 +242,7 @@ def test_deep_nesting_where_we_encode_again_is_refused(position, brackets, eithe
         parts = [pack({"session": "c", "seq": 1, "to": "life"}), b'{"y":1}', b'{"y":1}', b"{}"]
         inner = opening * depth + b"1" + closing * depth
         parts[position] = parts[position][:-1] + b',"x":' + inner + b"}"
-        return pair(key=b"")[1].decode([b"<IDS|MSG>", b"", *parts])
+        return pair()[1].decode(signed(parts))
 
     decode(wire.DEPTH_LIMIT - 1)
     for depth in (wire.DEPTH_LIMIT, 500):

@@ -49,7 +49,7 @@ def spoiled(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_job_is_done_without_pickle_in_the_controller(start, members, spoiled, interactive):
+def test_s11_the_job_is_done_without_pickle_in_the_controller(start, members, spoiled, interactive):
     rc = start(4)
     controller = members(rc).controller
     assert (spoiled / "spoiled").read_text().split() == [str(controller.pid)]
@@ -74,9 +74,46 @@ def test_the_job_is_done_without_pickle_in_the_controller(start, members, spoile
     assert not (spoiled / "calls").exists()
 
 
-def test_a_controller_that_did_its_job_has_not_loaded_cloudpickle(spoiled):
+def test_s11_a_controller_that_did_its_job_has_not_loaded_cloudpickle(spoiled):
     with ipyviews.Cluster(n=2) as rc:
         assert rc[:].apply_sync(lambda: 1) == [1, 1]
     loaded = (spoiled / "modules").read_text().split()
     assert "ipyviews.controller.driver" in loaded
     assert "cloudpickle" not in loaded
+
+
+#: Tells which process it was unpickled in.
+BOMB = """
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+    def __reduce__(self):
+        return exec, ("import os; open(%r, 'a').write(f'{os.getpid()} ')" % self.path,)
+"""
+
+
+def test_s11_a_pickle_bomb_is_opened_where_it_was_sent_to_and_nowhere_else(
+    start, members, tmp_path, interactive
+):
+    opened = tmp_path / "opened"
+    namespace = {"__name__": "__main__"}
+    exec(BOMB, namespace)
+    bomb = namespace["Bomb"](str(opened))
+    # All that makes the controller handle payloads: records, a file of them, results that it keeps.
+    rc = start(2, keep_results=True, history_file=tmp_path / "history.db")
+    found = members(rc)
+    view, balanced = rc[:], rc.load_balanced_view()
+    view.apply_sync(lambda *_: None, bomb, [bomb] * 3)
+    balanced.map_sync(lambda _: None, [bomb] * 20)
+    view.push({"bomb": bomb}, block=True)
+    ran = balanced.apply_async(lambda _: 7, bomb)
+    assert ran.get(10) == 7
+    rc.db_query({"msg_id": ran.msg_ids[0]})
+    again = rc.resubmit(ran.msg_ids)
+    assert again.get(10) == [7]
+    rc.result_status(ran.msg_ids)
+    rc.purge_results("all")
+    who = set(map(int, opened.read_text().split()))
+    assert who
+    assert who <= {engine.pid for engine in found.engines}
+    assert found.controller.is_running()
