@@ -40,6 +40,8 @@ class Address:
     scheme: str = "leastload"
     #: How names of its segments of shared memory begin; empty where it uses none.
     segments: str = ""
+    #: The cluster's run folder, on its own host; empty if the file does not say.
+    folder: str = ""
 
 
 def read_address(source: Source) -> Address:
@@ -130,6 +132,7 @@ def _address(content: Mapping[str, Any], origin: str) -> Address:
         profile=str(ours.get("profile") or "default"),
         scheme=str(ours.get("scheme") or "leastload"),
         segments=str(ours.get("segments") or ""),
+        folder=str(ours.get("folder") or ""),
     )
 
 

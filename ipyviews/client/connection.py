@@ -29,6 +29,7 @@ from ipyviews.client.ledger import Ledger
 from ipyviews.client.link import Link
 from ipyviews.client.nesting import Nesting
 from ipyviews.client.outbox import Outbox
+from ipyviews.client.returning import WATCH_S, Asked, Returning
 from ipyviews.client.sharing import Sharing
 from ipyviews.client.tasks import from_content
 from ipyviews.errors import (
@@ -126,7 +127,7 @@ class Connection:
         self.wanted = 0
         self.failed: list[tuple[int, str]] = []
         self._make_transport = transport or _zeromq
-        self._asked: dict[str, Answer[Fields]] = {}
+        self._asked: dict[str, Asked] = {}
         self._watches = Watches()
         #: What a call on an engine waits for, if this client is used in one.
         self.nesting = Nesting(self._tell_wait)
@@ -139,6 +140,17 @@ class Connection:
             on_control=self._control_arrived,
             on_lost=self._lose,
         )
+        self._returning = Returning(
+            self.address,
+            self._io.loop,
+            self._link,
+            self.ledger,
+            self._asked,
+            greet=self._greet,
+            welcomed=self._take_engines,
+            nesting=self.nesting,
+        )
+        self._link.on_break = self._returning.doubt
         self._outbox = Outbox(self.session, self.ledger, self._io.post, self._send)
         self._sharing = Sharing(
             self.address.segments, self.session, self.ledger.lock, self._io.post, self._link.tell
@@ -153,17 +165,14 @@ class Connection:
         self._io.start()
         self._io.post(partial(self._link.open, self._make_transport))
         greeted: Answer[Fields] = Answer(self, "hello", self.timeout + 5.0)
-        answer = self.request(
-            "hello",
-            version=__version__,
-            client=self.session,
-            python=PYTHON,
-            pid=os.getpid(),
-            name="ipyviews",
-        )
-        answer.add_done_callback(partial(self._greeted, greeted))
+        self._greet().add_done_callback(partial(self._greeted, greeted))
+        self.later(WATCH_S, partial(self._returning.watch, greeted))
         self.later(self.timeout, partial(self._greeting_missed, greeted))
         return greeted
+
+    def _greet(self) -> Answer[Fields]:
+        who: Fields = {"version": __version__, "client": self.session, "python": PYTHON}
+        return self.request("hello", **who, pid=os.getpid(), name="ipyviews")
 
     def wait_ready(self) -> None:
         """Wait for the controller's greeting; on failure close and raise why."""
@@ -242,8 +251,9 @@ class Connection:
 
     def _fail_all(self, error: Exception) -> None:
         with self.ledger.lock:
-            asked: list[Answer[Any]] = [*self._asked.values(), *self._watches.leave()]
-            self._asked = {}
+            answers = [one.answer for one in self._asked.values()]
+            asked: list[Answer[Any]] = [*answers, *self._watches.leave()]
+            self._asked.clear()
             tasks = list(self.ledger.pending.values())
             self.ledger.leave(tasks)
         ends = [partial(one.settle, error) for one in asked if not one.done()]
@@ -325,7 +335,7 @@ class Connection:
             self.check()
             msg_id = self.next_id()
             self._trace("->", f"{name}_request", msg_id, content)
-            self._asked[msg_id] = future
+            self._asked[msg_id] = Asked(future, name, content)
             self._io.post(partial(self._link.tell, f"{name}_request", content, msg_id))
         return future
 
@@ -456,13 +466,13 @@ class Connection:
 
     def _answered(self, message: Message) -> None:
         with self.ledger.lock:
-            future = self._asked.pop(message.parent_id, None)
-        if future is None or future.done():
+            asked = self._asked.pop(message.parent_id, None)
+        if asked is None or asked.answer.done():
             return
         content = message.read()
         if message.buffers:
             content["buffers"] = message.buffers
-        future.settle(content if content.get("status") == "ok" else from_content(content))
+        asked.answer.settle(content if content.get("status") == "ok" else from_content(content))
 
     def _take_engines(self, content: dict[str, Any]) -> None:
         with self.ledger.lock:

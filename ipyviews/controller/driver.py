@@ -14,8 +14,11 @@ import logging
 import random
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller import adoption
+from ipyviews.controller.absent import Absent
 from ipyviews.controller.channels import Channel
 from ipyviews.controller.clients import PROBE_AFTER_S, Clients
 from ipyviews.controller.control import Control
@@ -23,24 +26,33 @@ from ipyviews.controller.fleet import Fleet
 from ipyviews.controller.links import Links
 from ipyviews.controller.outputs import Gate
 from ipyviews.controller.performer import Performer
+from ipyviews.controller.receipts import Receipts
 from ipyviews.controller.records import Records
 from ipyviews.controller.requests import Requests, Store
+from ipyviews.controller.returns import RETURN_S, Returns
 from ipyviews.controller.sharing import Sharing
 from ipyviews.core.state import ControllerState
-from ipyviews.store.sqlite import HistoryFile
+from ipyviews.ids import client_of
+from ipyviews.store.sqlite import FileLimits, HistoryFile
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipyviews.controller.config import Config
-    from ipyviews.ids import EngineId
+    from ipyviews.controller.links import Link
+    from ipyviews.ids import ClientId, EngineId, TaskId
     from ipyviews.launching.kernels import ExitReport, KernelLauncher
+    from ipyviews.store.journal import Journal
     from ipyviews.transport.base import Transport
 
     ExitHandler = Callable[[EngineId, int, ExitReport], None]
 
 log = logging.getLogger(__name__)
+
+#: Results of a detached cluster that nobody was there to take outlive its controller, up to so much
+#: in the run folder [bytes].
+MOST_UNCLAIMED = 256 * 1024 * 1024
 
 #: Numbers of the channels in a connection file, as with kernels over ipc.
 PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
@@ -57,6 +69,10 @@ class Driver:
         Makes the sockets.
     make_launcher
         Makes the maker of kernels, given who is to be told of exits.
+    journal
+        Where is written down what a controller after this one must know; None for nowhere.
+    former
+        The connection info of the controller before this one, which died. Then call `take_over`.
     """
 
     def __init__(
@@ -64,10 +80,15 @@ class Driver:
         config: Config,
         transport: Transport,
         make_launcher: Callable[[ExitHandler], KernelLauncher],
+        *,
+        journal: Journal | None = None,
+        former: dict[str, Any] | None = None,
     ) -> None:
         self.config = config
+        # Never that of the controller before: what was sent to it is refused.
         self.life = secrets.token_hex(8)
-        self.key = secrets.token_hex(32)
+        self.key = str(former["key"]) if former else secrets.token_hex(32)
+        self._journal = journal
         self.counters: Counter[str] = Counter()
         #: Done, with a sentence, when the cluster is to end.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -85,7 +106,27 @@ class Driver:
         self._control_channel = self._bind("control_port")
         self._connect_rooms()
         self.fleet.launcher = make_launcher(self.fleet.exited)
+        if journal is not None:
+            self.fleet.on_news = partial(adoption.note, journal, self.fleet)
+        # What clients share is not to be removed before they had time to come back.
+        self._settled = self._loop.time() + (RETURN_S if former else 0.0)
+        if former is not None:
+            self.returns.open()
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
+        if former is None:
+            self._listen()
+
+    async def take_over(self) -> None:
+        """Take over the engines of the controller before this one, then answer clients."""
+        if self._journal is not None:
+            await adoption.adopt(self.fleet, self._journal)
+        if self.absent is not None:
+            self.absent.restore(self.requests, await self.records.written_down())
+        self._listen()
+
+    def _listen(self) -> None:
+        self._shell.listen(self.requests.handle)
+        self._control_channel.listen(self.control.handle)
 
     def _bind(self, port: str) -> Channel:
         url = f"ipc://{self.config.folder / 'c'}-{PORTS[port]}"
@@ -105,6 +146,10 @@ class Driver:
             keep_work=self.config.detached,
         )
         self.records = self._make_records()
+        self.absent = None
+        if self._journal is not None and self.config.detached:
+            self.absent = Absent(self._journal, self._store, self.records)
+            self.records.on_end = self.absent.ended
         self.links = Links(self._transport, identity, counters)
         self.gate = Gate(
             self._loop,
@@ -116,6 +161,8 @@ class Driver:
         )
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
         self.clients.on_left = self.fleet.tell_left
+        self.clients.on_gone = self._client_gone
+        self._connect_returns()
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
         performer.records, self.gate.on_output = self.records, self.records.written
@@ -139,14 +186,27 @@ class Driver:
             performer.feed,
             counters,
             turns=performer.turns,
+            returns=self.returns,
         )
         self.records.submit_again = self.requests.submit_again
-        self._shell.listen(self.requests.handle)
-        self._control_channel.listen(self.control.handle)
+
+    def _connect_returns(self) -> None:
+        """Put together what is for the time after the death of a controller."""
+        receipts = Receipts(self._loop, self._tell_received)
+        feed = self._performer.feed
+        self.returns = Returns(self._loop, self.gate, self.fleet, receipts, feed)
+        self.gate.receipts, self.clients.on_received = receipts, self._received
+        self.gate.on_stray, self.fleet.returns = self.returns.replied, self.returns
+        self.gate.on_stray_output = self.returns.published
 
     def _open_history(self) -> HistoryFile | None:
         path, keep = self.config.history_file, self.config.keep_results
-        return None if path is None else HistoryFile(path, self.counters, keep_buffers=keep)
+        if path is not None:
+            return HistoryFile(path, self.counters, keep_buffers=keep)
+        if not self.config.detached:
+            return None
+        path, limits = self.config.folder / "records.db", FileLimits(size=MOST_UNCLAIMED)
+        return HistoryFile(path, self.counters, keep_buffers=True, limits=limits)
 
     def _make_records(self) -> Records:
         return Records(
@@ -155,6 +215,7 @@ class Driver:
             keep=self.config.keep_results,
             keep_undelivered=self.config.detached,
             file=self._file,
+            for_absent=self.config.history_file is None,
         )
 
     def connection_info(self, pid: int) -> dict[str, object]:
@@ -200,19 +261,41 @@ class Driver:
         self.control.close()
         await self.fleet.close(politely=politely)
         self.gate.close()
+        self.gate.receipts.close()
+        self.returns.close()
         self._performer.close()
         self.clients.close()
         self._transport.close()
         await self.records.close()
+        if self._journal is not None:
+            self._journal.close()
 
     @property
     def _segments(self) -> str:
         """How the names of the cluster's segments begin."""
         return self.config.folder.name if self.config.shared_memory else ""
 
+    def _received(self, link: Link, number: int | str, task: TaskId) -> None:
+        """Note that a client has read the reply of a task."""
+        self.gate.receipts.received(link, number)
+        if self.records.unfetched is not None:
+            self.records.unfetched.read(client_of(task), task)
+
+    def _client_gone(self, client: ClientId, orderly: bool) -> None:
+        self.records.gone(client, orderly=orderly)
+        if self.absent is not None:
+            self.absent.gone(client)
+
+    def _tell_received(self, link: Link, received: list[int | str]) -> None:
+        """Tell an engine which of its messages, and of what cells, it need not keep."""
+        cells = [one for one in received if isinstance(one, str)]
+        content = {"numbers": [one for one in received if isinstance(one, int)], "cells": cells}
+        self.links.send(link, "apply", "replies_received", link.new_id(), content)
+
     def _probe(self) -> None:
         self.clients.probe()
-        self.sharing.look()
+        if self._loop.time() >= self._settled:
+            self.sharing.look()
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _engines_changed(self) -> None:

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.config import read_config
 from ipyviews.controller.driver import Driver
@@ -23,12 +23,15 @@ from ipyviews.errors import ClusterError, IPyViewsError, UsageError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.rundir import remove_folder, write_private
+from ipyviews.store.journal import Journal
 from ipyviews.transport.zeromq import ZmqTransport, raise_file_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ipyviews.controller.config import Config
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,12 +59,15 @@ async def serve(config: Config) -> None:
     has_agent = agent_socket.exists()
     if config.agent and not has_agent:
         raise UsageError(f"there is no agent at {agent_socket}; agents start their controllers")
+    former = _read_former(config.folder / "cluster.json")
     driver = Driver(
         config,
         ZmqTransport(loop),
         lambda exited: KernelLauncher(
             config.folder, agent_socket if config.agent else None, exited
         ),
+        journal=Journal(config.folder / "state.db"),
+        former=former,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, driver.end, "the controller was told to end")
@@ -70,7 +76,11 @@ async def serve(config: Config) -> None:
     collect_when_idle(loop, lambda: driver.is_idle)
     agent = Agent(driver, agent_socket) if has_agent else None
     try:
-        driver.fleet.start(config.n)
+        if former is None:
+            driver.fleet.start(config.n)
+        else:
+            log.info("taking over from controller %s", former["ipyviews"]["pid"])
+            await driver.take_over()
         if agent is not None:
             await agent.ready()
         why = await driver.ended
@@ -83,6 +93,15 @@ async def serve(config: Config) -> None:
         remove_folder(config.folder)
     elif agent is not None:
         await agent.close()
+
+
+def _read_former(path: Path) -> dict[str, Any] | None:
+    """Read what the controller before this one has written, if there was one: it has died."""
+    try:
+        former: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return former
 
 
 class Agent:

@@ -117,6 +117,9 @@ class Performer:
         effects = self.state.handle(event)
         for effect in effects:
             self._perform(effect, flight)
+        if flight is not None and flight.reply is not None and not flight.is_told:
+            # It is run again, or nobody is there to have it.
+            self.gate.receipts.received(flight.link, flight.receipt)
         return effects
 
     def quietly(self, work: Callable[[], None]) -> None:
@@ -288,7 +291,11 @@ class Performer:
             if flight and flight.incomplete:
                 ours["incomplete_output"] = True
         msg_type = REPLY_TYPES[pending.kind]
-        self.clients.reply(client, (task, msg_type, body, metadata, buffers))
+        receipt = None
+        if flight is not None and message is not None:
+            flight.is_told = client in self.clients
+            receipt = (flight.link, flight.receipt, task)
+        self.clients.reply(client, (task, msg_type, body, metadata, buffers), receipt)
         self.records.ended(client, task, ours, body, buffers)
 
     def _history(self, runs: Sequence[Run]) -> list[list[Any]]:

@@ -18,7 +18,7 @@ from math import inf
 from typing import TYPE_CHECKING, assert_never
 
 from ipyviews.core import schemes, sentences
-from ipyviews.core.effects import Interrupt, Verdict, WakeAt
+from ipyviews.core.effects import Interrupt, Run, Verdict, WakeAt
 from ipyviews.core.engines import Engine, EngineState
 from ipyviews.core.events import (
     CancelRequested,
@@ -31,6 +31,7 @@ from ipyviews.core.events import (
     Kind,
     RepliesTaken,
     Status,
+    StrayEnded,
     TaskReplied,
     TasksReturned,
     TaskSubmitted,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from ipyviews.core.effects import Effect
-    from ipyviews.core.events import Event
+    from ipyviews.core.events import Event, Found
     from ipyviews.core.schemes import Chance
     from ipyviews.ids import Attempt
 
@@ -146,6 +147,8 @@ class ControllerState(Mover):
                 self._engine_joined(event)
             case EngineLost():
                 self._engine_lost(event)
+            case StrayEnded():
+                self._stray_ended(event)
             case ClientLeft():
                 self._client_left(event)
             case ClientStalled():
@@ -177,7 +180,9 @@ class ControllerState(Mover):
         )
         if isinstance(home, Pool):
             home.unfinished += 1
-        if refusal := self._refusal(event, home) or self.holding.depend(task, event):
+        if event.found is not None:
+            self._task_found(task, event.found)
+        elif refusal := self._refusal(event, home) or self.holding.depend(task, event):
             self._finish(task, *refusal)
         elif task.conditions:
             self.holding.hold(task)
@@ -207,6 +212,16 @@ class ControllerState(Mover):
         engine = self.engines[attempt.engine]
         self._stop(task, engine, status.value, event.ran_s)
         engine.is_late = engine in self.waits
+        self._conclude(task, engine, status)
+        # What waited for this task came before what is queued.
+        self.holding.settle()
+        if event.is_one_of_many:
+            self._freed[engine] = None
+        else:
+            self._fill(engine)
+
+    def _conclude(self, task: Task, engine: Engine, status: Status) -> None:
+        """Decide what follows from an engine's reply."""
         if status is Status.UNMET and isinstance(task.home, Pool) and not task.is_unwanted:
             self.holding.try_elsewhere(task, engine)
         elif status is Status.ERROR and task.retries and not task.is_unwanted:
@@ -220,11 +235,45 @@ class ControllerState(Mover):
                 self._finish(task, Verdict.REPLIED, ok=status is Status.OK)
             if task.kind is Kind.EXECUTE and status is not Status.OK:
                 self._abort_rest(task, engine)
-        # What waited for this task came before what is queued.
-        self.holding.settle()
-        if event.is_one_of_many:
-            self._freed[engine] = None
+
+    # -- what a controller before this one had dispatched -----------------------------------------
+
+    def _task_found(self, task: Task, found: Found) -> None:
+        """Go on with a task where the controller before had left it."""
+        attempt = found.attempt
+        engine = self.engines[attempt.engine]
+        task.attempt, task.sent = attempt, attempt.number
+        task.begun = True
+        lost = found.lost
+        if found.status is None and not lost:
+            if engine.stray == attempt:
+                self._adopt_run(task, engine)
+                return
+            lost = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
+        ran_s = found.ran_s or 0.0
+        outcome = lost or str(found.status)
+        run = Run(engine.id, attempt.incarnation, self._now - ran_s, self._now, outcome)
+        task.runs += (run,)
+        if found.status is None:
+            self._run_is_lost(task, lost, guilty=False, started=True)
         else:
+            self._conclude(task, engine, found.status)
+
+    def _adopt_run(self, task: Task, engine: Engine) -> None:
+        """Take over a run that goes on."""
+        engine.stray = None
+        self._move(task, TaskState.READY)
+        self._move(task, TaskState.RUNNING)
+        task.started = self._now
+        engine.begin(task)
+        self.clients.charge(task)
+        for pool in engine.pools:
+            pool.refresh(engine)
+
+    def _stray_ended(self, event: StrayEnded) -> None:
+        engine = self.engines.get(event.attempt.engine)
+        if engine is not None and engine.stray == event.attempt:
+            engine.stray = None
             self._fill(engine)
 
     def _replies_taken(self) -> None:
@@ -282,6 +331,7 @@ class ControllerState(Mover):
         engine.incarnation = event.incarnation
         engine.can_apply = event.can_apply
         engine.is_fresh = True
+        engine.stray = event.stray
         for task in engine.queued:
             if engine.may_ever_run(task.kind):
                 self._move(task, TaskState.READY)
@@ -318,6 +368,7 @@ class ControllerState(Mover):
         engine.state = EngineState.EXPECTED if restarting else EngineState.LOST
         engine.can_apply = None
         engine.draining = engine.is_late = False
+        engine.stray = None
         engine.reason = reason
         deserted = self.pools.enrol(engine)
         self.holding.lose_places(engine)
@@ -342,8 +393,12 @@ class ControllerState(Mover):
 
     def _lose_run(self, task: Task, engine: Engine, *, guilty: bool, started: bool) -> None:
         self._stop(task, engine, engine.reason, counts=started)
-        pool = task.home if isinstance(task.home, Pool) else None
         what = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
+        self._run_is_lost(task, what, guilty=guilty, started=started)
+
+    def _run_is_lost(self, task: Task, what: str, *, guilty: bool, started: bool) -> None:
+        """Run a task again whose run brought no reply, or say why not."""
+        pool = task.home if isinstance(task.home, Pool) else None
         if task.cancelled:
             self._finish(task, Verdict.CANCELLED, f"cancelled; {what}")
         elif pool is None or guilty or not task.reruns or task.is_unwanted:

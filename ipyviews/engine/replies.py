@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import frames
+from .kept import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,20 +30,22 @@ class Replies:
     Parameters
     ----------
     send
-        Sends a message: to whose request, its type, content, buffers and parent.
+        Sends a message: to whose request, its type, content, buffers and parent; returns its
+        number.
     attend
         Has `flush_old` called soon, from another thread.
     """
 
     def __init__(
         self,
-        send: Callable[[Request, str, dict[str, Any], list[Any], dict[str, Any]], None],
+        send: Callable[[Request, str, dict[str, Any], list[Any], dict[str, Any]], int],
         attend: Callable[[], None],
     ) -> None:
         self._send = send
         self._attend = attend
         self._lock = threading.Lock()
         self._waiting: list[tuple[Call, Outcome]] = []
+        self._kept = Kept()
         # When the first of those calls began.
         self._since = 0.0
 
@@ -82,6 +86,31 @@ class Replies:
             if self._waiting and time.monotonic() - self._since > PATIENCE_S:
                 self._flush()
 
+    def acknowledge(self, numbers: list[int]) -> list[str]:
+        """Let go of messages that nobody will ask for again; returns their attempts."""
+        with self._lock:
+            return self._kept.acknowledge(numbers)
+
+    def send_again(self, to: Request) -> list[str]:
+        """Send another controller what the one before has not acknowledged.
+
+        Returns
+        -------
+        list of str
+            Attempts that have ended, and whose answers are not there any more.
+        """
+        with self._lock:
+            for answers in self._kept.take():
+                self._send_together([(_redirected(call, to), it) for call, it in answers])
+            self._flush()
+            return list(self._kept.gone)
+
+    def repeat(self, attempt: str, to: Request) -> None:
+        """Answer an attempt that came again, if it has been answered."""
+        with self._lock:
+            if (found := self._kept.find(attempt)) is not None:
+                self._send_together([(_redirected(found[0], to), found[1])])
+
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         while waiting:
@@ -94,11 +123,19 @@ class Replies:
         call, outcome = answers[0]
         if len(answers) == 1:
             content, buffers = outcome.content, outcome.buffers
-            self._send(call.request, "apply_reply", content, buffers, call.header)
+            number = self._send(call.request, "apply_reply", content, buffers, call.header)
+            self._kept.add(number, answers)
             return
         replies = [
             [call.attempt, "apply_reply", it.content, {}, len(it.buffers)] for call, it in answers
         ]
         sizes, buffers = frames.join([buffer for _, it in answers for buffer in it.buffers])
         content = {"replies": replies, "sizes": sizes}
-        self._send(call.request, "bundle_reply", content, buffers, {})
+        number = self._send(call.request, "bundle_reply", content, buffers, {})
+        self._kept.add(number, answers)
+
+
+def _redirected(call: Call, to: Request) -> Call:
+    """Return an answered call as if another request had asked for it."""
+    header = {**call.request.header, "session": to.header["session"]}
+    return replace(call, request=replace(call.request, idents=to.idents, header=header))

@@ -182,6 +182,7 @@ class Runner:
         wrote = self._kernel.end(call)
         self._sharing.close_call(call, outcome)
         self._send(call, outcome, started, ended, wrote=wrote)
+        self._backlog.unanswered = None
         # What this client is to know is in its reply.
         self._sharing.tell()
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jupyter_client.connect import KernelConnectionInfo
 
     from ipyviews.launching.exits import ExitReport
+    from ipyviews.launching.link import Running
 
 
 class AgentProvisioner(KernelProvisionerBase):
@@ -94,6 +95,12 @@ class AgentProvisioner(KernelProvisionerBase):
         )
         self.pid, self.way, self.why = answer["pid"], answer["way"], answer["why"]
         return self.connection_info
+
+    def adopt(self, process: Running) -> None:
+        """Take over a kernel that the agent runs already."""
+        manager: Any = self.parent
+        self.connection_info = manager.get_connection_info()
+        self.pid, self.way, self.exit = process
 
     async def cleanup(self, restart: bool = False) -> None:
         """Let go of the link to the agent, if it is this provisioner's own."""
