@@ -173,6 +173,11 @@ class Driver:
         self.gate.on_released = self.sharing.engine_released
         self.records.whole = self.sharing.whole
         self.fleet.on_change = self._engines_changed
+        self._connect_requests()
+
+    def _connect_requests(self) -> None:
+        """Put together what clients talk to."""
+        performer, counters = self._performer, self.counters
         cluster = {
             "version": __version__,
             "cluster_id": self.config.cluster_id,
