@@ -7,15 +7,17 @@ controller may die with it, and calls of another one that are the same must not 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .backlog import Call, Request
 from .outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    Answers = list[tuple[Call, Outcome]]
+    from .backlog import Call
+
+    #: Attempts, each with how it ended.
+    Answers = list[tuple[str, Outcome]]
 
 #: So much is kept [bytes]; of older answers only the names [count].
 MOST_BYTES = 64 * 1024 * 1024
@@ -40,19 +42,19 @@ class Kept:
 
     def add(self, number: int, answers: Sequence[tuple[Call, Outcome]]) -> None:
         """Keep what has left in a message."""
-        size = sum(map(_weigh, answers))
+        size = sum(_weigh(outcome) for _, outcome in answers)
         if size > self._most:
             self.gone.extend(call.attempt for call, _ in answers)
             return
-        self._messages[number] = ([_light(*answer) for answer in answers], size)
+        self._messages[number] = ([(call.attempt, _as_it_is(it)) for call, it in answers], size)
         self._size += size
         while self._size > self._most:
-            self.gone.extend(call.attempt for call, _ in self._drop(next(iter(self._messages))))
+            self.gone.extend(attempt for attempt, _ in self._drop(next(iter(self._messages))))
 
     def acknowledge(self, numbers: Iterable[int]) -> list[str]:
         """Let go of messages whose answers have arrived; returns the attempts."""
         known = [number for number in numbers if number in self._messages]
-        return [call.attempt for number in known for call, _ in self._drop(number)]
+        return [attempt for number in known for attempt, _ in self._drop(number)]
 
     def take(self) -> list[Answers]:
         """Take out everything, in the order in which it was sent."""
@@ -61,11 +63,11 @@ class Kept:
         self._size = 0
         return found
 
-    def find(self, attempt: str) -> tuple[Call, Outcome] | None:
+    def find(self, attempt: str) -> tuple[str, Outcome] | None:
         """Return the answer of an attempt."""
         for answers, _ in self._messages.values():
             for answer in answers:
-                if answer[0].attempt == attempt:
+                if answer[0] == attempt:
                     return answer
         return None
 
@@ -75,13 +77,16 @@ class Kept:
         return answers
 
 
-def _weigh(answer: tuple[Call, Outcome]) -> int:
-    return ANSWER_BYTES + sum(memoryview(buffer).nbytes for buffer in answer[1].buffers)
+def _weigh(outcome: Outcome) -> int:
+    size = ANSWER_BYTES
+    for buffer in outcome.buffers:
+        size += len(buffer) if type(buffer) is bytes else memoryview(buffer).nbytes
+    return size
 
 
-def _light(call: Call, outcome: Outcome) -> tuple[Call, Outcome]:
-    """Return an answer without what its call was sent, and as it is now."""
-    request = Request(call.request.idents, call.request.header, call.ours, {}, [])
-    # What a call has returned may change afterwards.
-    buffers: list[Any] = [b if type(b) is bytes else bytes(b) for b in outcome.buffers]
-    return Call(call.attempt, request, b"", []), Outcome(outcome.content, buffers)
+def _as_it_is(outcome: Outcome) -> Outcome:
+    """Return an answer that does not change when what the call has returned does."""
+    for buffer in outcome.buffers:
+        if type(buffer) is not bytes:
+            return Outcome(outcome.content, [bytes(one) for one in outcome.buffers])
+    return outcome

@@ -82,11 +82,11 @@ class Printed:
         """Let go of what calls and cells have written."""
         with self._lock:
             for name in names:
-                self._forgotten[name] = None
-                if len(self._forgotten) > MOST_NAMES:
-                    self._forgotten.popitem(last=False)
                 if (output := self._outputs.pop(name, None)) is not None:
                     self._size -= output.size
+                    self._forgotten[name] = None
+                    if len(self._forgotten) > MOST_NAMES:
+                        self._forgotten.popitem(last=False)
 
     def told(self) -> list[tuple[dict[str, Any], list[Any]]]:
         """Return contents and buffers of the messages that tell all this."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import frames
+from .backlog import Call, Request
 from .kept import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .backlog import Call, Request
     from .outcomes import Outcome
 
 #: Longest time from the start of a call until its answer, or else of the first with which it goes,
@@ -101,7 +100,7 @@ class Replies:
         """
         with self._lock:
             for answers in self._kept.take():
-                self._send_together([(_redirected(call, to), it) for call, it in answers])
+                self._send_together([(_redirected(attempt, to), it) for attempt, it in answers])
             self._flush()
             return list(self._kept.gone)
 
@@ -135,7 +134,6 @@ class Replies:
         self._kept.add(number, answers)
 
 
-def _redirected(call: Call, to: Request) -> Call:
+def _redirected(attempt: str, to: Request) -> Call:
     """Return an answered call as if another request had asked for it."""
-    header = {**call.request.header, "session": to.header["session"]}
-    return replace(call, request=replace(call.request, idents=to.idents, header=header))
+    return Call(attempt, Request(to.idents, to.header, {}, {}, []), b"", [])
