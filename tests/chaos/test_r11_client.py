@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -94,6 +96,19 @@ def check(rc: ipyviews.Client, told: dict[str, list[str]]) -> None:
     assert [ar.stdout for ar in cells] == ["cell\n"] * 2 + ["later 5\n"] * 2
 
 
+def unfinished(rc: ipyviews.Client) -> set[str]:
+    """Name the requests with tasks that have not ended."""
+    found = rc.db_query({"completed": None}, keys=["msg_id"])
+    return {one["msg_id"].rpartition(".")[0] for one in found}
+
+
+def written(cluster: ipyviews.Cluster) -> set[str]:
+    """Name the requests that are written down."""
+    with contextlib.closing(sqlite3.connect(cluster.connection_file.parent / "state.db")) as db:
+        rows = db.execute("SELECT name FROM notes WHERE kind = 'request'").fetchall()
+    return {name for (name,) in rows}
+
+
 def test_r11_everything_a_killed_client_had_asked_for_is_fetched(cluster, leave):
     told = leave()
     with cluster.connect_client_sync() as rc:
@@ -107,6 +122,8 @@ def test_r11_even_when_the_controller_is_killed_after_it(cluster, leave, wait_un
     told = leave()
     with cluster.connect_client_sync() as rc:
         wait_until(lambda: len(rc.status()["clients"]) == 1, 20)
+        # Written behind: a moment after the client's end was noticed.
+        wait_until(lambda: unfinished(rc) <= written(cluster), 20)
     os.kill(cluster.controller.pid, signal.SIGKILL)
     with cluster.connect_client_sync() as rc:
         check(rc, told)
