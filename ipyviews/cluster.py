@@ -195,8 +195,7 @@ class Cluster(EngineVerbs):
         """The controller; None when the cluster is not running."""
         if self._folder is None:
             return None
-        pid = None if self._agent is None else self._agent.controller_pid
-        return Controller(pid, self._folder)
+        return Controller(rundir.controller_pid(self._folder), self._folder)
 
     @property
     def connection_file(self) -> Path:

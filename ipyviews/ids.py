@@ -32,6 +32,11 @@ class Attempt(NamedTuple):
         """The ``msg_id`` under which the engine sees this attempt."""
         return f"{self.task}/{self.engine}.{self.incarnation}/{self.number}"
 
+    @property
+    def routing_id(self) -> bytes:
+        """The name of that life of its engine."""
+        return routing_id(self.engine, self.incarnation)
+
 
 def parse_attempt(msg_id: str) -> Attempt | None:
     """Read an attempt back from a ``parent_header.msg_id``.

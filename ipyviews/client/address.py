@@ -40,6 +40,8 @@ class Address:
     scheme: str = "leastload"
     #: How names of its segments of shared memory begin; empty where it uses none.
     segments: str = ""
+    #: The cluster's run folder, on its own host; empty if the file does not say.
+    folder: str = ""
     #: The public key of its sockets; None over ipc.
     server: bytes | None = field(default=None, repr=False)
 
@@ -143,6 +145,7 @@ def _address(content: Mapping[str, Any], origin: str) -> Address:
         scheme=str(ours.get("scheme") or "leastload"),
         segments=str(ours.get("segments") or ""),
         server=str(server).encode() if server else None,
+        folder=str(ours.get("folder") or ""),
     )
 
 

@@ -24,19 +24,19 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.address import check_alive, check_version, read_address
 from ipyviews.client.answers import QUICK_S, Answer, ClientClosed, NoAnswer, Watches
+from ipyviews.client.arrivals import Arrivals
 from ipyviews.client.iothread import IOThread
 from ipyviews.client.ledger import Ledger
 from ipyviews.client.link import Link
 from ipyviews.client.nesting import Nesting
 from ipyviews.client.outbox import Outbox
+from ipyviews.client.returning import WATCH_S, Asked, Returning
 from ipyviews.client.sharing import Sharing
 from ipyviews.client.silence import Silence
 from ipyviews.client.tasks import from_content
-from ipyviews.client.trimming import Trimmer
 from ipyviews.errors import (
     ClusterError,
     ControllerLost,
-    ProtocolError,
     TooManyPending,
     UsageError,
 )
@@ -128,12 +128,11 @@ class Connection:
         self.wanted = 0
         self.failed: list[tuple[int, str]] = []
         self._make_transport = transport or _zeromq
-        self._asked: dict[str, Answer[Fields]] = {}
+        self._asked: dict[str, Asked] = {}
         self._watches = Watches()
         #: What a call on an engine waits for, if this client is used in one.
         self.nesting = Nesting(self._tell_wait)
         self._io = IOThread(self._ended)
-        self._trimmer = Trimmer(self._io.loop.call_later)
         self._link = Link(
             self.address,
             self.session,
@@ -142,12 +141,25 @@ class Connection:
             on_control=self._control_arrived,
             on_lost=self._lose,
         )
+        self._returning = Returning(
+            self.address,
+            self._io.loop,
+            self._link,
+            self.ledger,
+            self._asked,
+            greet=self._greet,
+            welcomed=self._welcomed,
+            nesting=self.nesting,
+        )
+        self._link.on_break = self._returning.doubt
         self._outbox = Outbox(self.session, self.ledger, self._io.post, self._send)
         self._sharing = Sharing(
             self.address.segments, self.session, self.ledger.lock, self._io.post, self._link.tell
         )
-        end = self._end_without_reply
-        self._silence = Silence(self._io.loop, self.ledger, self._link, self.address.life, end)
+        self._arrivals = Arrivals(self.ledger, self._sharing, self._io.loop, self._trace)
+        end = self._arrivals.end
+        self._silence = Silence(self._io.loop, self.ledger, self._link, end)
+        self._arrivals.on_missing = self._silence.told
         _living.add(self)
         #: Ends with the controller's answer to the greeting, or with the reason there is none.
         self.ready: Answer[Fields] = self._hello()
@@ -158,17 +170,14 @@ class Connection:
         self._io.start()
         self._io.post(partial(self._link.open, self._make_transport))
         greeted: Answer[Fields] = Answer(self, "hello", self.timeout + 5.0)
-        answer = self.request(
-            "hello",
-            version=__version__,
-            client=self.session,
-            python=PYTHON,
-            pid=os.getpid(),
-            name="ipyviews",
-        )
-        answer.add_done_callback(partial(self._greeted, greeted))
+        self._greet().add_done_callback(partial(self._greeted, greeted))
+        self.later(WATCH_S, partial(self._returning.watch, greeted))
         self.later(self.timeout, partial(self._greeting_missed, greeted))
         return greeted
+
+    def _greet(self) -> Answer[Fields]:
+        who: Fields = {"version": __version__, "client": self.session, "python": PYTHON}
+        return self.request("hello", **who, pid=os.getpid(), name="ipyviews")
 
     def wait_ready(self) -> None:
         """Wait for the controller's greeting; on failure close and raise why."""
@@ -187,11 +196,14 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - handed to whoever waits for the greeting
             greeted.settle(error)
             return
-        self.ledger.deaths.take(content.get("deaths", ()))
-        self._take_engines(content)
+        self._welcomed(content)
         greeted.settle(content)
         self._link.start_pings()
         self._silence.start()
+
+    def _welcomed(self, content: Fields) -> None:
+        self.ledger.deaths.take(content.get("deaths", ()))
+        self._take_engines(content)
 
     def _greeting_missed(self, greeted: Answer[Fields]) -> None:
         if not greeted.done():
@@ -249,8 +261,9 @@ class Connection:
 
     def _fail_all(self, error: Exception) -> None:
         with self.ledger.lock:
-            asked: list[Answer[Any]] = [*self._asked.values(), *self._watches.leave()]
-            self._asked = {}
+            answers = [one.answer for one in self._asked.values()]
+            asked: list[Answer[Any]] = [*answers, *self._watches.leave()]
+            self._asked.clear()
             tasks = list(self.ledger.pending.values())
             self.ledger.leave(tasks)
         ends = [partial(one.settle, error) for one in asked if not one.done()]
@@ -332,7 +345,7 @@ class Connection:
             self.check()
             msg_id = self.next_id()
             self._trace("->", f"{name}_request", msg_id, content)
-            self._asked[msg_id] = future
+            self._asked[msg_id] = Asked(future, name, content)
             self._io.post(partial(self._link.tell, f"{name}_request", content, msg_id))
         return future
 
@@ -420,48 +433,10 @@ class Connection:
         try:
             self._link.send(msg_type, msg_id, content, metadata, buffers)
         except UsageError as error:
-            self._refused(msg_id, partial(UsageError, str(error)))
+            self._arrivals.refuse(msg_id, partial(UsageError, str(error)))
 
     def _shell_arrived(self, message: Message) -> None:
-        task = self.ledger.find(message.parent_id)
-        try:
-            content = message.read()
-        except ProtocolError as error:
-            # An engine sent it, not the controller: only this task suffers.
-            content = {"status": "error", "ename": "ProtocolError", "evalue": str(error)}
-        self._trace("<-", message.msg_type, message.parent_id, content)
-        if message.msg_type.endswith("_reply"):
-            self._replied(message, content, task)
-        elif message.msg_type == "missing_notice":
-            self._silence.told(content)
-        elif message.msg_type == "death_notice":
-            self.ledger.deaths.heard(content)
-        else:
-            self.ledger.written(message, content, task)
-
-    def _replied(self, message: Message, content: dict[str, Any], task: Task | None) -> None:
-        if task is not None:
-            self.ledger.leave([task])
-            if message.msg_type == "execute_reply":
-                # One that was submitted again does not know what it runs.
-                task.kind = "execute"
-            content = self._sharing.replied(task.id, message, content)
-            task.finish(message, content, self.ledger.deaths.of(message.ours))
-            self._trimmer.moved(task.size_bytes + task.reply_bytes)
-            self.ledger.bell.ring()
-            return
-        # The controller could not understand the request: all its tasks share the answer.
-        self._refused(message.parent_id, partial(from_content, content))
-
-    def _refused(self, request: str, make_error: Callable[[], Exception]) -> None:
-        for one in self.ledger.of_request(request):
-            self._end_without_reply(one, make_error())
-
-    def _end_without_reply(self, task: Task, error: Exception) -> None:
-        self.ledger.leave([task])
-        self._sharing.ended(task.id, {}, {})
-        task.fail(error)
-        self.ledger.bell.ring()
+        self._arrivals.take(message)
 
     def _control_arrived(self, message: Message) -> None:
         kind = message.msg_type
@@ -477,13 +452,13 @@ class Connection:
 
     def _answered(self, message: Message) -> None:
         with self.ledger.lock:
-            future = self._asked.pop(message.parent_id, None)
-        if future is None or future.done():
+            asked = self._asked.pop(message.parent_id, None)
+        if asked is None or asked.answer.done():
             return
         content = message.read()
         if message.buffers:
             content["buffers"] = message.buffers
-        future.settle(content if content.get("status") == "ok" else from_content(content))
+        asked.answer.settle(content if content.get("status") == "ok" else from_content(content))
 
     def _take_engines(self, content: dict[str, Any]) -> None:
         with self.ledger.lock:

@@ -142,6 +142,8 @@ class Ledger:
                 listeners = self._listeners.get(task.id, [])
             # Nobody keeps an ended task: what it writes is shown all the same.
             task = task or Task(message.parent_id, "execute", None, 0.0)
+            if not task.is_news(message.ours):
+                return
             if message.ours.get("engine") is not None:
                 task.engine = message.ours["engine"]
             self._keep(task, message, content)

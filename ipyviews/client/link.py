@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.engine.frames import too_much
@@ -15,7 +16,7 @@ from ipyviews.protocol.wire import JSON_LIMIT, Wire, is_told, unbundle
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ipyviews.client.address import Address
     from ipyviews.errors import ClusterError
@@ -33,9 +34,6 @@ METADATA_LIMIT = JSON_LIMIT // 2
 PING_S = 5.0
 SILENT_PINGS = 6
 SILENT_PINGS_REMOTE = 60
-
-#: After a broken connection, how long any word may take to prove that it is back [s].
-DOUBT_S = 1.0
 
 #: What was read is acknowledged after this time [s], or this much at once [bytes].
 ACK_S = 0.05
@@ -68,11 +66,17 @@ class Link:
         on_lost: Callable[[ClusterError], None],
     ) -> None:
         self._address = address
+        #: The controller's name.
+        self.life = address.life
+        #: The connection broke, and nothing has come since.
+        self.is_down = False
         self._session = session
         self._loop = loop
         self._on_shell = on_shell
         self._on_control = on_control
         self._on_lost = on_lost
+        #: Called when the connection broke: that may be all, or the controller has died.
+        self.on_break: Callable[[], None] = lambda: None
         self._wires = [Wire(address.key, session, own=True, name=session) for _ in range(2)]
         self._transport: Transport | None = None
         self._shell: Port | None = None
@@ -84,6 +88,10 @@ class Link:
         self._ack_is_due = False
         self._unheard = 0
         self._dropped = 0
+        # The controller that has answered, and what is not sent while the connection is broken.
+        self._met = self.life
+        self._withheld: list[tuple[str, Callable[[], None]]] = []
+        self._latest_withheld: set[str] = set()
 
     def open(self, make_transport: Callable[[Any], Transport]) -> None:
         """Make the sockets and start to connect."""
@@ -124,13 +132,17 @@ class Link:
             content,
             metadata=metadata,
             buffers=buffers,
-            to=self._address.life,
+            to=self.life,
         )
         if _size(frames[METADATA]) > METADATA_LIMIT:
             raise UsageError(
                 "The label, the targets and the dependencies of a request are too long: together "
                 f"they may have {METADATA_LIMIT // 2**20} MiB."
             )
+        if self.is_down:
+            again = partial(self.send, msg_type, msg_id, content, metadata, buffers)
+            self._withheld.append(("", again))
+            return
         if msg_type not in ("waiting_request", "missing_request"):
             self._newest = msg_id
         if self._shell is not None:
@@ -140,13 +152,17 @@ class Link:
         self, msg_type: str, content: Mapping[str, Any], msg_id: str = "", parent: str = ""
     ) -> None:
         """Send on the control channel."""
+        if self.is_down and msg_type not in ("hello_request", "ping_request", "bye_request"):
+            again = partial(self.tell, msg_type, content, msg_id, parent)
+            self._withheld.append((msg_id or msg_type, again))
+            return
         frames = self._wires[1].encode(
             msg_type,
             msg_id or f"{self._session}:{next(self._numbers)}",
             content,
             parent={"msg_id": parent} if parent else None,
             metadata={"ipyviews": {"behind": self._newest}} if self._newest else None,
-            to=self._address.life,
+            to=self.life,
         )
         if self._control is not None:
             self._control.send(frames)
@@ -170,6 +186,8 @@ class Link:
 
     def _control_arrived(self, frames: list[Frame]) -> None:
         for message in self._decode(self._wires[1], frames):
+            if self.is_down and self.life == self._met:
+                self._restore()
             if message.msg_type == "ping_request":
                 self.tell("ping_reply", {"status": "ok"}, parent=message.msg_id)
             else:
@@ -210,23 +228,51 @@ class Link:
         most = SILENT_PINGS_REMOTE if self._address.is_remote else SILENT_PINGS
         if self._unheard >= most:
             silent = PING_S * most
-            self._lost(f"has been silent for {silent:g} s")
+            self.lose(f"has been silent for {silent:g} s")
             return
         self._unheard += 1
         self.tell("ping_request", {})
         self._loop.call_later(PING_S, self._ping)
 
     def _disconnected(self) -> None:
-        self._unheard = max(1, self._unheard)
+        # Of this channel only: what the other one had received may still come.
+        self.is_down = True
         self.tell("ping_request", {})
-        self._loop.call_later(DOUBT_S, self._doubt_ends)
+        self.on_break()
 
-    def _doubt_ends(self) -> None:
-        # Any message since the break has set the counter back to 0.
-        if self._unheard:
-            self._lost("closed the connection: it has died")
+    def _restore(self) -> None:
+        """Go on: it was only the connection."""
+        self.is_down = False
+        withheld, self._withheld = self._withheld, []
+        for _, again in withheld:
+            again()
 
-    def _lost(self, what: str) -> None:
+    # -- another controller ---------------------------------------------------------------------
+
+    def meet(self, life: str) -> None:
+        """Talk to another controller at the same address from now on; so far only in greetings."""
+        self.life, self._newest = life, ""
+        self._received = self._acknowledged = self._unheard = 0
+
+    def resume(self, asked: Collection[str]) -> None:
+        """Send again: the other controller has answered.
+
+        What was withheld of requests that expect an answer (ids in `asked`) and on the shell
+        channel is the caller's to send.
+        """
+        self.is_down, self._met = False, self.life
+        withheld, self._withheld = self._withheld, []
+        self._latest_withheld = {name for name, _ in withheld}
+        for name, again in withheld:
+            if name and name not in asked:
+                again()
+
+    def was_withheld(self, msg_id: str) -> bool:
+        """Whether a request had not been sent to the controller before."""
+        return msg_id in self._latest_withheld
+
+    def lose(self, what: str) -> None:
+        """Give the controller up; `what` it did, for people."""
         self._on_lost(
             ControllerLost(
                 f"The controller of cluster {self._address.cluster_id!r} "

@@ -45,6 +45,7 @@ class Nesting:
     def __init__(self, tell: Callable[[str, list[str]], None]) -> None:
         self._tell = tell
         self._waits: dict[object, list[str]] = {}
+        self._attempt = ""
 
     @contextmanager
     def waiting(self) -> Iterator[Callable[[Iterable[Task]], None]]:
@@ -54,7 +55,7 @@ class Nesting:
         def update(tasks: Iterable[Task]) -> None:
             left = list(islice((task.id for task in tasks if not task.done), MOST_TOLD))
             if attempt is not None and left != self._waits.get(mine, []):
-                self._waits[mine] = left
+                self._waits[mine], self._attempt = left, attempt
                 self._tell(attempt, self._all())
 
         try:
@@ -62,6 +63,11 @@ class Nesting:
         finally:
             if attempt is not None and self._waits.pop(mine, []):
                 self._tell(attempt, self._all())
+
+    def again(self) -> None:
+        """Tell another controller what is waited for."""
+        if self._waits:
+            self._tell(self._attempt, self._all())
 
     def _all(self) -> list[str]:
         return list(dict.fromkeys(task for tasks in self._waits.values() for task in tasks))

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.client.returning import Source
 from ipyviews.client.tasks import Task
 from ipyviews.ids import task_id
 from ipyviews.protocol.wire import pack
@@ -48,7 +49,7 @@ BURST_S = 0.005
 LEAVE_S = 0.002
 
 
-class Request:
+class Request(Source):
     """Calls of one function that may leave in one message.
 
     Parameters
@@ -66,6 +67,7 @@ class Request:
     def __init__(
         self, name: str, function: bytes, ours: Mapping[str, Any], *, is_direct: bool
     ) -> None:
+        super().__init__()
         self.name = name
         #: The number of the latest call in it.
         self.number = 0
@@ -106,7 +108,7 @@ class Request:
             # One call for several engines.
             self.is_open = False
 
-    def message(self) -> tuple[dict[str, Any], dict[str, Any], list[Frame]]:
+    def pack(self) -> tuple[dict[str, Any], dict[str, Any], list[Frame]]:
         """Return content, metadata and buffers."""
         ours = dict(self._ours)
         for place, name in enumerate(DEPENDENCIES):
@@ -121,6 +123,10 @@ class Request:
         arguments = b"".join([payload.arguments for payload in payloads])
         large = chain.from_iterable(payload.buffers for payload in payloads)
         return {"index": index}, {"ipyviews": ours}, [self._function, arguments, *large]
+
+    def forget(self) -> None:
+        """Let go of the calls: they are packed, and their arguments may be large."""
+        self._parts = []
 
     def _weigh(self, needs: Needs) -> int:
         """Estimate what dependencies add; those of the call before are told once."""
@@ -196,7 +202,7 @@ class Outbox:
         else:
             request = Request(self.next_id(), payload.function, shared, is_direct=is_direct)
         number, first = self.number, len(request)
-        tasks = self._tasks("apply", request.name, engines, ours, payload.weight, first)
+        tasks = self._tasks("apply", request.name, engines, ours, payload.weight, first, request)
         try:
             self._ledger.enter(tasks)
             request.add(payload, engines, needs)
@@ -217,11 +223,12 @@ class Outbox:
         """Send a cell; see `Connection.execute`."""
         packed = pack(content)
         self._latest, name = None, self.next_id()
-        tasks = self._tasks("execute", name, engines, ours, 0, 0)
+        source = Source()
+        tasks = self._tasks("execute", name, engines, ours, 0, 0, source)
         message = ("execute_request", name, packed, {"ipyviews": ours}, ())
         try:
             self._ledger.enter(tasks)
-            self._post(partial(self._pass_on, self.number, *message))
+            self._post(partial(self._pass_on, source, self.number, *message))
         except BaseException:
             self._ledger.leave(tasks)
             raise
@@ -235,6 +242,7 @@ class Outbox:
         ours: Mapping[str, Any],
         size_bytes: int,
         first: int,
+        source: Source,
     ) -> list[Task]:
         now, share = time.time(), size_bytes // max(1, len(engines))
         label, name = ours.get("label"), str(ours.get("name", ""))
@@ -251,6 +259,7 @@ class Outbox:
                 request=self.number,
                 after=after,
                 follow=follow,
+                source=source,
             )
             for place, engine in enumerate(engines, first)
         ]
@@ -262,11 +271,13 @@ class Outbox:
             request.is_open = False
             if self._latest is request:
                 self._latest = None
-        content, metadata, buffers = request.message()
+        content, metadata, buffers = request.pack()
+        request.forget()
         message = ("apply_request", request.name, pack(content), metadata, buffers)
-        self._pass_on(request.number, *message)
+        self._pass_on(request, request.number, *message)
 
-    def _pass_on(self, number: int, *message: Any) -> None:
+    def _pass_on(self, source: Source, number: int, *message: Any) -> None:
+        source.keep(*message)
         self._send(*message)
         self._ledger.sent = number
         self._ledger.bell.ring()

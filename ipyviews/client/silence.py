@@ -36,8 +36,6 @@ class Silence:
         Has the tasks without a reply.
     link
         Takes the questions.
-    life
-        The controller's name in the life in which it was sent the tasks.
     fail
         Ends a task with an error.
     """
@@ -47,13 +45,11 @@ class Silence:
         loop: asyncio.AbstractEventLoop,
         ledger: Ledger,
         link: Link,
-        life: str,
         fail: Callable[[Task, Exception], None],
     ) -> None:
         self._loop = loop
         self._ledger = ledger
         self._link = link
-        self._life = life
         self._fail = fail
         #: The latest request that had been sent at the last look.
         self._sent = 0
@@ -74,9 +70,9 @@ class Silence:
             chosen = islice(pending.values(), self._skipped, self._skipped + MOST_ASKED)
             names = [task.id for task in chosen if task.request <= sent]
         self._skipped += MOST_ASKED
-        if names:
-            # Another controller than the one they were sent to has nothing to say about them.
-            content = pack({"tasks": names, "life": self._life})
+        # One that takes over is sent them again first: it would know none of them.
+        if names and not self._link.is_down:
+            content = pack({"tasks": names, "life": self._link.life})
             self._link.send("missing_request", "missing", content, {}, ())
 
     def told(self, content: dict[str, Any]) -> None:

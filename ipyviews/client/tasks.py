@@ -21,6 +21,7 @@ from ipyviews.protocol import failures, payload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ipyviews.client.returning import Source
     from ipyviews.deaths import DeathReport
     from ipyviews.protocol.wire import Frame
 
@@ -82,6 +83,8 @@ class Task:
         The number of its request; the thread that made it is noted too.
     after, follow
         What it waits for, and what it runs beside; see docs/protocol.md.
+    source
+        What is sent again if the controller dies.
     """
 
     __slots__ = (
@@ -89,6 +92,7 @@ class Task:
         "_outcome",
         "_reply",
         "_watchers",
+        "_written",
         "after",
         "attempts",
         "completed",
@@ -105,6 +109,7 @@ class Task:
         "reply_bytes",
         "request",
         "size_bytes",
+        "source",
         "started",
         "status",
         "submitted",
@@ -124,6 +129,7 @@ class Task:
         request: int = 0,
         after: Any = None,
         follow: Any = None,
+        source: Source | None = None,
     ) -> None:
         self.id = name
         self.kind: Kind = kind
@@ -134,6 +140,8 @@ class Task:
         self.request = request
         self.after = after
         self.follow = follow
+        #: Its request, until it has ended.
+        self.source = source
         self.thread = threading.get_ident()
         #: Seconds since the epoch, as the other times.
         self.submitted = submitted
@@ -151,6 +159,8 @@ class Task:
         self.reply_bytes = 0
         #: Texts for a pager, as help is.
         self.pages: Sequence[str] = ()
+        # When its latest output was written, and whether some comes again.
+        self._written: tuple[str, bool] = ("", False)
         self._reply: tuple[dict[str, Any], Sequence[Frame]] | None = None
         self._outcome: tuple[Any, Exception | None] | None = None
         self._watchers: list[Callable[[Task], None]] | None = []
@@ -167,6 +177,19 @@ class Task:
                 self._watchers.append(watcher)
                 return
         watcher(self)
+
+    def is_news(self, ours: dict[str, Any]) -> bool:
+        """Tell whether output is new: a controller that took over tells all there was."""
+        latest, is_repeated = self._written
+        date = str(ours.get("date") or "")
+        if ours.get("again") is not True and is_repeated:
+            return date > latest
+        is_repeated = ours.get("again") is True
+        if is_repeated and date <= latest:
+            self._written = (latest, True)
+            return False
+        self._written = (date, is_repeated)
+        return True
 
     def written(self) -> Output:
         """Return its output record, made when first needed."""
@@ -248,6 +271,7 @@ class Task:
         )
 
     def _end(self) -> None:
+        self.source = None
         with _lock:
             watchers, self._watchers = self._watchers, None
         self._tell(watchers or [])

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipyviews.controller.channels import Channel
+    from ipyviews.controller.links import Link
     from ipyviews.controller.turns import Turns
     from ipyviews.core.events import Event
     from ipyviews.ids import ClientId, TaskId
     from ipyviews.protocol.wire import Frame
 
+    #: The link of an engine, the number of its message with a reply, or the name of a cell, and
+    #: the task.
+    Receipt = tuple[Link, int | str, TaskId]
     #: Task, type, content, metadata and buffers of a message.
     Due = tuple[str, str, Mapping[str, Any] | Frame, Mapping[str, Any], Sequence[Frame]]
 
@@ -114,6 +118,9 @@ class Client:
     folded: dict[str, Folded] = field(default_factory=dict)
     #: Replies that are not sent yet.
     due: list[Due] = field(default_factory=list)
+    #: Receipts for those, and for those that were sent and not read, with what had been sent then.
+    receipts: list[Receipt] = field(default_factory=list)
+    unread: deque[tuple[int, list[Receipt]]] = field(default_factory=deque)
     #: The number of its newest request.
     newest: int = 0
     #: Tasks cancelled before their request came, by request: it travels on another channel.
@@ -165,6 +172,10 @@ class Clients:
         self.on_count: Callable[[int], None] = lambda _n: None
         #: Called with a client that has left.
         self.on_left: Callable[[ClientId], None] = lambda _client: None
+        #: The same, before that; and whether it has said goodbye.
+        self.on_gone: Callable[[ClientId, bool], None] = lambda _client, _orderly: None
+        #: Called with what `reply` was given, once a reply was read or nobody will.
+        self.on_received: Callable[[Link, int | str, TaskId], None] = lambda *_: None
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -229,8 +240,16 @@ class Clients:
         """Whether what a client asked for is to be done: it is there, or work is kept."""
         return self._keep_work or client in self._clients
 
-    def leave(self, client: ClientId, why: str) -> None:
-        """End a session; what it has queued still runs only on a detached cluster."""
+    def leave(self, client: ClientId, why: str, *, orderly: bool = False) -> None:
+        """End a session; what it has queued still runs only on a detached cluster.
+
+        Parameters
+        ----------
+        client, why
+            Whose, and the reason for the log.
+        orderly
+            Whether it has said goodbye: then nobody will come for what it was sent.
+        """
         known = self._clients.pop(client, None)
         if known is None:
             return
@@ -240,6 +259,10 @@ class Clients:
         if known.credit.stalled:
             self._feed(ClientResumed(self._clock(), client))
         self._feed(ClientLeft(self._clock(), client, drop=not self._keep_work))
+        self.on_gone(client, orderly)
+        for receipts in (known.receipts, *(late for _, late in known.unread)):
+            for receipt in receipts:
+                self.on_received(*receipt)
         self.on_left(client)
         self.on_count(len(self._clients))
 
@@ -303,7 +326,7 @@ class Clients:
             told = {"tasks": tasks, "sent": known.credit.sent}
             self._send(known, ("", "missing_notice", told, {}, ()))
 
-    def reply(self, client: ClientId, reply: Due) -> None:
+    def reply(self, client: ClientId, reply: Due, receipt: Receipt | None = None) -> None:
         """Send a task's reply with the next `flush`, after a notice of dropped output, if any."""
         known = self._clients.get(client)
         if known is None:
@@ -316,6 +339,8 @@ class Clients:
             # It goes alone, behind the others: together they may be more than a client takes.
             self._send_due(known)
         known.due.append(reply)
+        if receipt is not None:
+            known.receipts.append(receipt)
         self._due[client] = known
         if len(known.due) >= MOST_TOGETHER or size + sum(map(len, reply[-1])) > SMALL_BYTES:
             self._send_due(known)
@@ -354,8 +379,12 @@ class Clients:
 
     def acknowledge(self, client: ClientId, total: int) -> None:
         """Take a client's word on what it has read; a stalled one may resume."""
-        credit = self._clients[client].credit
+        known = self._clients[client]
+        credit = known.credit
         credit.acknowledge(total)
+        while known.unread and known.unread[0][0] <= credit.acknowledged:
+            for receipt in known.unread.popleft()[1]:
+                self.on_received(*receipt)
         if credit.stalled and credit.unread < STALL_BYTES // 2:
             credit.stalled = False
             self._feed(ClientResumed(self._clock(), client))
@@ -374,6 +403,9 @@ class Clients:
                 due = [("", "bundle_reply", content, {}, buffers)]
         for message in due:
             self._send(client, message)
+        if client.receipts:
+            client.unread.append((client.credit.sent, client.receipts))
+            client.receipts = []
 
     def _send(self, client: Client, message: Due) -> None:
         task, msg_type, content, metadata, buffers = message

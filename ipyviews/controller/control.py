@@ -186,7 +186,7 @@ class Control:
             content = b'{"status":"ok",%s}' % packed
         self._clients.tell(client, _reply_type(message), content, message.msg_id, buffers)
         if message.msg_type == "bye_request":
-            self._clients.leave(client, "it said bye")
+            self._clients.leave(client, "it said bye", orderly=True)
 
     def _refuse(self, client: ClientId, message: Message, error: IPyViewsError) -> None:
         self._counters["refused"] += 1

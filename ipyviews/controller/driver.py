@@ -14,9 +14,11 @@ import logging
 import random
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller import logs
+from ipyviews.controller import adoption, logs
+from ipyviews.controller.absent import Absent
 from ipyviews.controller.channels import Channel
 from ipyviews.controller.clients import PROBE_AFTER_S, Clients
 from ipyviews.controller.control import Control
@@ -24,13 +26,16 @@ from ipyviews.controller.fleet import Fleet
 from ipyviews.controller.links import Links
 from ipyviews.controller.outputs import Gate
 from ipyviews.controller.performer import Performer
+from ipyviews.controller.receipts import Receipts
 from ipyviews.controller.records import Records
 from ipyviews.controller.requests import Requests, Store
+from ipyviews.controller.returns import RETURN_S, Returns
 from ipyviews.controller.sharing import Sharing
 from ipyviews.controller.silence import Silence
 from ipyviews.core.state import ControllerState
+from ipyviews.ids import client_of
 from ipyviews.protocol.wire import JSON_LIMIT
-from ipyviews.store.sqlite import HistoryFile
+from ipyviews.store.sqlite import FileLimits, HistoryFile
 from ipyviews.transport.base import MOST_BYTES
 from ipyviews.version import __version__
 
@@ -38,13 +43,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipyviews.controller.config import Config
-    from ipyviews.ids import EngineId
+    from ipyviews.controller.links import Link
+    from ipyviews.ids import ClientId, EngineId, TaskId
     from ipyviews.launching.kernels import ExitReport, KernelLauncher
+    from ipyviews.store.journal import Journal
     from ipyviews.transport.base import Curve, Transport
 
     ExitHandler = Callable[[EngineId, int, ExitReport], None]
 
 log = logging.getLogger(__name__)
+
+#: Results of a detached cluster that nobody was there to take outlive its controller, up to so much
+#: in the run folder [bytes].
+MOST_UNCLAIMED = 256 * 1024 * 1024
 
 #: Numbers of the channels in a connection file, as with kernels over ipc.
 PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
@@ -67,6 +78,10 @@ class Driver:
         Makes the maker of kernels, given who is to be told of exits.
     curve
         The keys of its sockets; needed with transport "tcp".
+    journal
+        Where is written down what a controller after this one must know; None for nowhere.
+    former
+        The connection info of the controller before this one, which died. Then call `take_over`.
     """
 
     def __init__(
@@ -75,13 +90,18 @@ class Driver:
         transport: Transport,
         make_launcher: Callable[[ExitHandler], KernelLauncher],
         curve: Curve | None = None,
+        *,
+        journal: Journal | None = None,
+        former: dict[str, Any] | None = None,
     ) -> None:
         self.config = config
         self._curve = curve
-        #: Where clients find its channels.
-        self._ports: dict[str, int] = {}
+        #: Where clients find its channels: where they did before.
+        self._ports = {name: int((former or {}).get(name, 0)) for name in PORTS}
+        # Never that of the controller before: what was sent to it is refused.
         self.life = secrets.token_hex(8)
-        self.key = secrets.token_hex(32)
+        self.key = str(former["key"]) if former else secrets.token_hex(32)
+        self._journal = journal
         self.counters: Counter[str] = Counter()
         #: Done, with a sentence, when the cluster is to end.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -101,12 +121,32 @@ class Driver:
         self.fleet.launcher = make_launcher(self.fleet.exited)
         self.fleet.deaths.announce = self.clients.announce
         self.requests.setups = self.fleet.setups
+        if journal is not None:
+            self.fleet.on_news = partial(adoption.note, journal, self.fleet)
+        # What clients share is not to be removed before they had time to come back.
+        self._settled = self._loop.time() + (RETURN_S if former else 0.0)
+        if former is not None:
+            self.returns.open()
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
+        if former is None:
+            self._listen()
+
+    async def take_over(self) -> None:
+        """Take over the engines of the controller before this one, then answer clients."""
+        if self._journal is not None:
+            await adoption.adopt(self.fleet, self._journal)
+        if self.absent is not None:
+            self.absent.restore(self.requests, await self.records.written_down())
+        self._listen()
+
+    def _listen(self) -> None:
+        self._shell.listen(self.requests.handle)
+        self._control_channel.listen(self.control.handle)
 
     def _bind(self, port: str, most_bytes: int) -> Channel:
         url = f"ipc://{self.config.folder / 'c'}-{PORTS[port]}"
         if self.config.transport == "tcp":
-            url = f"tcp://{self.config.ip}:0"
+            url = f"tcp://{self.config.ip}:{self._ports[port]}"
         router = self._transport.bind_router(
             url, self.life.encode(), curve=self._curve, most_bytes=most_bytes
         )
@@ -127,6 +167,10 @@ class Driver:
             keep_work=self.config.detached,
         )
         self.records = self._make_records()
+        self.absent = None
+        if self._journal is not None and self.config.detached:
+            self.absent = Absent(self._journal, self._store, self.records)
+            self.records.on_end = self.absent.ended
         self.links = Links(self._transport, identity, counters)
         self.gate = Gate(
             self._loop,
@@ -139,6 +183,8 @@ class Driver:
         self.silence = self._make_silence()
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
         self.clients.on_left = self.fleet.tell_left
+        self.clients.on_gone = self._client_gone
+        self._connect_returns()
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
         performer.records, self.gate.on_output = self.records, self.records.written
@@ -149,27 +195,28 @@ class Driver:
         self.gate.on_released = self.sharing.engine_released
         self.records.whole = self.sharing.whole
         self.fleet.on_change = self._engines_changed
+        self._connect_requests()
+
+    def _connect_requests(self) -> None:
+        """Put together what clients talk to."""
+        performer, counters = self._performer, self.counters
         cluster = {
             "version": __version__,
             "cluster_id": self.config.cluster_id,
             "life": self.life,
         }
         self.control = Control(cluster, performer, counters, self.end)
-        self.requests = self._make_requests()
-        self.records.submit_again = self.requests.submit_again
-        self._shell.listen(self.requests.handle)
-        self._control_channel.listen(self.control.handle)
-
-    def _make_requests(self) -> Requests:
-        return Requests(
+        self.requests = Requests(
             self._store,
             self.clients,
             self.records,
-            self._performer.feed,
-            self.counters,
-            turns=self._performer.turns,
+            performer.feed,
+            counters,
+            turns=performer.turns,
             life=self.life,
+            returns=self.returns,
         )
+        self.records.submit_again = self.requests.submit_again
 
     def _make_silence(self) -> Silence:
         return Silence(
@@ -181,9 +228,23 @@ class Driver:
             interrupt=self._performer.interrupt,
         )
 
+    def _connect_returns(self) -> None:
+        """Put together what is for the time after the death of a controller."""
+        receipts = Receipts(self._loop, self._tell_received)
+        feed = self._performer.feed
+        self.returns = Returns(self._loop, self.gate, self.fleet, receipts, feed)
+        self.gate.receipts, self.clients.on_received = receipts, self._received
+        self.gate.on_stray, self.fleet.returns = self.returns.replied, self.returns
+        self.gate.on_stray_output = self.returns.published
+
     def _open_history(self) -> HistoryFile | None:
         path, keep = self.config.history_file, self.config.keep_results
-        return None if path is None else HistoryFile(path, self.counters, keep_buffers=keep)
+        if path is not None:
+            return HistoryFile(path, self.counters, keep_buffers=keep)
+        if not self.config.detached:
+            return None
+        path, limits = self.config.folder / "records.db", FileLimits(size=MOST_UNCLAIMED)
+        return HistoryFile(path, self.counters, keep_buffers=True, limits=limits)
 
     def _make_records(self) -> Records:
         return Records(
@@ -192,6 +253,7 @@ class Driver:
             keep=self.config.keep_results,
             keep_undelivered=self.config.detached,
             file=self._file,
+            for_absent=self.config.history_file is None,
         )
 
     def connection_info(self, pid: int) -> dict[str, object]:
@@ -221,7 +283,6 @@ class Driver:
         return {
             "transport": "tcp",
             "ip": self.config.ip,
-            **dict.fromkeys(PORTS, 0),
             **self._ports,
             "curve_publickey": self._curve.public.decode(),
             "curve_secretkey": self._curve.secret.decode(),
@@ -247,19 +308,41 @@ class Driver:
         self.control.close()
         await self.fleet.close(politely=politely)
         self.gate.close()
+        self.gate.receipts.close()
+        self.returns.close()
         self._performer.close()
         self.clients.close()
         self._transport.close()
         await self.records.close()
+        if self._journal is not None:
+            self._journal.close()
 
     @property
     def _segments(self) -> str:
         """How the names of the cluster's segments begin."""
         return self.config.folder.name if self.config.shared_memory else ""
 
+    def _received(self, link: Link, number: int | str, task: TaskId) -> None:
+        """Note that a client has read the reply of a task."""
+        self.gate.receipts.received(link, number)
+        if self.records.unfetched is not None:
+            self.records.unfetched.read(client_of(task), task)
+
+    def _client_gone(self, client: ClientId, orderly: bool) -> None:
+        self.records.gone(client, orderly=orderly)
+        if self.absent is not None:
+            self.absent.gone(client)
+
+    def _tell_received(self, link: Link, received: list[int | str]) -> None:
+        """Tell an engine which of its messages, and of what cells, it need not keep."""
+        cells = [one for one in received if isinstance(one, str)]
+        content = {"numbers": [one for one in received if isinstance(one, int)], "cells": cells}
+        self.links.send(link, "apply", "replies_received", link.new_id(), content)
+
     def _probe(self) -> None:
         self.clients.probe()
-        self.sharing.look()
+        if self._loop.time() >= self._settled:
+            self.sharing.look()
         self.silence.look()
         logs.cap(self.config.folder, engines=not self.config.agent)
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)

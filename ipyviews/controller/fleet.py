@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.joining import Joined
     from ipyviews.controller.links import Links
     from ipyviews.controller.outputs import Flight, Gate
+    from ipyviews.controller.returns import Returns
     from ipyviews.core.events import Event
     from ipyviews.launching.kernels import ExitReport, KernelLauncher, LaunchedKernel
     from ipyviews.protocol.wire import Message
@@ -55,6 +56,10 @@ class Engine:
     link: Link | None = None
     joining: Joining | None = None
     joined: Joined | None = None
+    #: What the controller before this one knew, until it has joined again.
+    former: Joined | None = None
+    #: What it runs for that one.
+    stray: Attempt | None = None
     reason: str | None = None
     #: The coroutine that brings it up or down, if any.
     work: asyncio.Task[None] | None = None
@@ -124,10 +129,14 @@ class Fleet:
         self.launcher: KernelLauncher
         #: Engines that there may be: open files are limited. [count]
         self.most = sys.maxsize
+        #: Takes what engines hold for a controller before this one.
+        self.returns: Returns
         #: Engines that should be there. [count]
         self.wanted = 0
         #: Called whenever what clients are told of engines has changed.
         self.on_change: Callable[[], None] = lambda: None
+        #: Called with an engine whenever what a later controller must know of it has changed.
+        self.on_news: Callable[[Engine], None] = lambda _engine: None
         links.on_reply = gate.replied
         links.on_output = self._published
 
@@ -186,7 +195,7 @@ class Fleet:
             engine = Engine(EngineId(number), request)
             self._engines[engine.id] = engine
             self._feed(EngineExpected(self._loop.time(), engine.id))
-            self._begin(engine, self._launch)
+            self.begin(engine, self.launch)
             started.append(engine.id)
         self.on_change()
         return started
@@ -215,7 +224,7 @@ class Fleet:
                 self._lose(engine, "it was restarted", restarting=True)
             else:
                 self._feed(EngineExpected(self._loop.time(), engine.id))
-            self._begin(engine, lambda engine: self._relaunch(engine, now=now))
+            self.begin(engine, lambda engine: self._relaunch(engine, now=now))
         await asyncio.gather(*(engine.work for engine in engines if engine.work is not None))
 
     def tell_left(self, client: ClientId) -> None:
@@ -249,6 +258,22 @@ class Fleet:
         self._links.close()
         await self.launcher.close(politely=politely)
 
+    # -- engines of the controller before this one ----------------------------------------------
+
+    def take_over(
+        self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]
+    ) -> None:
+        """Add an engine and bring it back, in the life it is in."""
+        self._engines[engine.id] = engine
+        self._feed(EngineExpected(self._loop.time(), engine.id))
+        engine.work = self._loop.create_task(self._bring_up(engine, launch))
+
+    def take_over_lost(self, engine: Engine, reason: str) -> None:
+        """Add an engine that is gone."""
+        self._engines[engine.id] = engine
+        self._feed(EngineExpected(self._loop.time(), engine.id))
+        self._lose(engine, reason)
+
     # -- what happens ----------------------------------------------------------------------------
 
     def exited(self, engine_id: EngineId, incarnation: int, report: ExitReport) -> None:
@@ -270,7 +295,7 @@ class Fleet:
         engine = self._engines[link.engine]
         if engine.joining is not None:
             engine.joining.heard(message)
-        else:
+        if engine.joining is None or engine.former is not None:
             self._gate.published(link, message)
 
     def _verdict(self, engine: Engine, incarnation: int, report: ExitReport) -> None:
@@ -283,7 +308,7 @@ class Fleet:
             log.warning("%s", refusal)
         self._lose(engine, reason, report=report, restarting=revives, refusal=refusal)
         if revives:
-            self._begin(engine, lambda engine: self._relaunch(engine, now=True))
+            self.begin(engine, lambda engine: self._relaunch(engine, now=True))
             self.on_change()
 
     def _lose(
@@ -307,6 +332,7 @@ class Fleet:
                 over = untouched | ended
                 running = [one.attempt.task for one in flights if one.attempt not in over]
                 self._note_death(engine, report, running, restarting, refusal)
+            self.returns.engine_lost(engine.link, reason)
             engine.link = None
         engine.enter("lost", reason)
         lost = EngineLost(
@@ -320,6 +346,7 @@ class Fleet:
             ended=frozenset(ended),
         )
         self._feed(lost)
+        self.on_news(engine)
         self.on_change()
 
     def _note_death(
@@ -344,10 +371,12 @@ class Fleet:
 
     # -- bringing an engine up -------------------------------------------------------------------
 
-    def _begin(self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]) -> None:
+    def begin(self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]) -> None:
+        """Begin the next life of an engine."""
         engine.incarnation += 1
         engine.enter("starting")
-        engine.joined = None
+        engine.joined = engine.former = None
+        self.on_news(engine)
         engine.work = self._loop.create_task(self._bring_up(engine, launch))
 
     def _check_room(self, engine: Engine) -> None:
@@ -358,7 +387,8 @@ class Fleet:
                 "`ulimit -n` where the cluster is started"
             )
 
-    async def _launch(self, engine: Engine) -> LaunchedKernel:
+    async def launch(self, engine: Engine) -> LaunchedKernel:
+        """Start the kernel of an engine for the first time."""
         self._check_room(engine)
         return await self.launcher.start(engine.id, engine.incarnation, engine.request)
 
@@ -373,6 +403,7 @@ class Fleet:
     ) -> None:
         try:
             engine.kernel = await launch(engine)
+            self.on_news(engine)
             engine.joined = await self._join(engine, engine.kernel)
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
@@ -384,8 +415,7 @@ class Fleet:
         else:
             self._welcome(engine, engine.joined)
         finally:
-            engine.joining = None
-            engine.work = None
+            engine.joining = engine.former = engine.stray = engine.work = None
 
     async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
         if engine.reason is not None:
@@ -393,7 +423,11 @@ class Fleet:
             raise ClusterError(engine.reason)
         engine.link = Link(engine.id, engine.incarnation, kernel, self._life)
         engine.joining = Joining(self._links, engine.link, self.setups.of(engine.id))
-        return await engine.joining.run()
+        if engine.former is None:
+            return await engine.joining.run()
+        told = await engine.joining.again(engine.former)
+        engine.stray = self.returns.resumed(engine.link, told)
+        return engine.former
 
     def _welcome(self, engine: Engine, joined: Joined) -> None:
         engine.joining = None
@@ -405,9 +439,14 @@ class Fleet:
         )
         engine.enter("live", joined.remark or None)
         event = EngineJoined(
-            self._loop.time(), engine.id, engine.incarnation, can_apply=joined.can_apply
+            self._loop.time(),
+            engine.id,
+            engine.incarnation,
+            can_apply=joined.can_apply,
+            stray=engine.stray,
         )
         self._feed(event)
+        self.on_news(engine)
         self.on_change()
 
     async def _put_down(self, engine: Engine) -> None:

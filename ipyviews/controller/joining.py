@@ -53,6 +53,8 @@ class Joined:
     has_subshells: bool
     #: Its ``/dev/shm``; empty when it has none or takes no calls.
     place: str = ""
+    #: Where its apply channel listens; empty when it takes no calls.
+    apply_url: str = ""
 
 
 class Joining:
@@ -101,7 +103,32 @@ class Joining:
             remark=remark,
             has_subshells=has_subshells,
             place=report.place if report else "",
+            apply_url=report.apply_url if report else "",
         )
+
+    async def again(self, joined: Joined) -> dict[str, Any]:
+        """Join an engine that another controller had joined; it may be busy.
+
+        Returns
+        -------
+        dict
+            Its ``resume_reply``; empty when it takes no calls.
+
+        Raises
+        ------
+        ClusterError
+            When it is silent for too long, or ends.
+        """
+        kernel = self._link.kernel
+        self._links.connect(self._link, "shell", kernel.url("shell"))
+        self._links.connect(self._link, "control", kernel.url("control"))
+        self._links.subscribe(self._link, kernel.url("iopub"), self._topic)
+        # Its main thread may be at a cell for hours: nothing is asked on shell.
+        await self._prove_output("control")
+        if not joined.can_apply:
+            return {}
+        self._links.connect(self._link, "apply", joined.apply_url)
+        return await self._ask("resume_request", {}, STEP_LIMIT_S, channel="apply")
 
     def heard(self, message: Message) -> None:
         """Take a message from iopub while the engine joins."""
@@ -109,7 +136,7 @@ class Joining:
         if is_welcome or message.parent_id.startswith(self._link.prefix):
             self._published.set()
 
-    async def _prove_output(self) -> None:
+    async def _prove_output(self, channel: str = "shell") -> None:
         deadline = asyncio.get_running_loop().time() + STEP_LIMIT_S
         while not self._published.is_set():
             try:
@@ -118,7 +145,7 @@ class Joining:
                 if asyncio.get_running_loop().time() > deadline:
                     sentence = f"its output did not arrive within {STEP_LIMIT_S:.0f} s"
                     raise ClusterError(sentence) from None
-                self._links.request(self._link, "shell", "kernel_info_request", {})
+                self._links.request(self._link, channel, "kernel_info_request", {})
         assert self._link.sub is not None  # noqa: S101 - subscribed in run
         self._link.sub.unsubscribe(self._topic)
 

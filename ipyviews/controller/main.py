@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller import logs
 from ipyviews.controller.config import read_config
@@ -23,6 +24,8 @@ from ipyviews.errors import ClusterError, IPyViewsError, UsageError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.rundir import remove_folder, write_private
+from ipyviews.store.journal import Journal
+from ipyviews.transport.base import Curve
 from ipyviews.transport.zeromq import (
     ZmqTransport,
     engines_within,
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ipyviews.controller.config import Config
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,6 +65,7 @@ async def serve(config: Config) -> None:
     has_agent = agent_socket.exists()
     if config.agent and not has_agent:
         raise UsageError(f"there is no agent at {agent_socket}; agents start their controllers")
+    former = _read_former(config.folder / "cluster.json")
     driver = Driver(
         config,
         ZmqTransport(loop),
@@ -69,7 +75,9 @@ async def serve(config: Config) -> None:
             exited,
             transport=config.transport,
         ),
-        new_curve() if config.transport == "tcp" else None,
+        _curve(config, former),
+        journal=Journal(config.folder / "state.db"),
+        former=former,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, driver.end, "the controller was told to end")
@@ -79,7 +87,11 @@ async def serve(config: Config) -> None:
     agent = Agent(driver, agent_socket) if has_agent else None
     driver.fleet.most = engines_within(raise_file_limit())
     try:
-        driver.fleet.start(config.n)
+        if former is None:
+            driver.fleet.start(config.n)
+        else:
+            log.info("taking over from controller %s", former["ipyviews"]["pid"])
+            await driver.take_over()
         if agent is not None:
             await agent.ready()
         why = await driver.ended
@@ -92,6 +104,24 @@ async def serve(config: Config) -> None:
         remove_folder(config.folder)
     elif agent is not None:
         await agent.close()
+
+
+def _read_former(path: Path) -> dict[str, Any] | None:
+    """Read what the controller before this one has written, if there was one: it has died."""
+    try:
+        former: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return former
+
+
+def _curve(config: Config, former: dict[str, Any] | None) -> Curve | None:
+    """Return the keys of its sockets: those that connection files have already, if any."""
+    if config.transport != "tcp":
+        return None
+    if former is None:
+        return new_curve()
+    return Curve(former["curve_publickey"].encode(), former["curve_secretkey"].encode())
 
 
 class Agent:

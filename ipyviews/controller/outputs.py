@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ipyviews.controller.clients import Clients
     from ipyviews.controller.links import Link
+    from ipyviews.controller.receipts import Receipts
     from ipyviews.controller.turns import Turns
     from ipyviews.ids import Attempt, ClientId, TaskId
     from ipyviews.protocol.wire import Frame, Message
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 
 #: How long a reply waits for its idle after the last sign of output [s].
 IDLE_PATIENCE_S = 2.0
+
+#: Messages with replies that engines keep until their clients have them.
+ANSWERS = frozenset({"apply_reply", "bundle_reply"})
 
 #: What a kernel publishes about itself, not as output of a task.
 NOT_OUTPUT = frozenset({"status", "iopub_welcome", "shutdown_reply"})
@@ -60,11 +64,22 @@ class Flight:
     status: Status = Status.OK
     #: How long the call ran; None when its engine did not say [s].
     ran_s: float | None = None
+    #: Whether the reply is on its way to the client.
+    is_told: bool = False
+    #: It ran while there was no controller.
+    has_gap: bool = False
     #: Whether some of the output may be missing.
     incomplete: bool = False
     #: When the reply or output came last, by the loop's clock [s].
     heard: float = 0.0
     timer: asyncio.TimerHandle | None = None
+
+    @property
+    def receipt(self) -> int | str:
+        """What tells its engine that the reply has reached the client."""
+        if self.kind is Kind.EXECUTE or self.reply is None:
+            return self.name
+        return int(self.reply.header.get("seq", 0))
 
 
 class Gate:
@@ -107,10 +122,26 @@ class Gate:
         self.on_output: Callable[[TaskId, str, Frame], None] = lambda _task, _type, _content: None
         #: Takes an engine's word that it has let go of shared memory.
         self.on_released: Callable[[Link, Message], None] = lambda _link, _message: None
+        #: Takes a reply to what a controller before this one sent; False if it is none.
+        self.on_stray: Callable[[Link, Message], bool] = lambda _link, _message: False
+        #: Takes output of that, live or told again; False if it is none.
+        self.on_stray_output: Callable[[Link, Message], bool] = lambda _link, _message: False
+        #: Which replies have reached their clients.
+        self.receipts: Receipts
 
-    def open(self, name: str, attempt: Attempt, kind: Kind, client: ClientId, link: Link) -> None:
-        """Expect output and a reply of an attempt that is about to be sent."""
-        self._flights[name] = Flight(name, attempt, kind, client, link)
+    def open(  # noqa: PLR0917 - all that a flight is
+        self,
+        name: str,
+        attempt: Attempt,
+        kind: Kind,
+        client: ClientId,
+        link: Link,
+        number: int = -1,
+    ) -> Flight:
+        """Expect output and a reply of an attempt that is about to be sent, or was before."""
+        flight = Flight(name, attempt, kind, client, link, number=number)
+        self._flights[name] = flight
+        return flight
 
     def number(self, link: Link, names: Sequence[str]) -> int:
         """Number calls that are about to be sent, and return the first number."""
@@ -155,8 +186,12 @@ class Gate:
         except ProtocolError as error:
             note_dropped(self._counters, "an engine", error)
             return
+        if message.msg_type in ANSWERS:
+            self.receipts.arrived(link, message.header["seq"], len(parts))
         if message.msg_type == "calls_returned":
             self._give_back(link, message)
+        elif message.msg_type == "output_again":
+            self.on_stray_output(link, message)
         elif message.msg_type == "segments_released":
             self.on_released(link, message)
         elif len(parts) == 1:
@@ -181,7 +216,9 @@ class Gate:
     def _replied(self, link: Link, message: Message) -> None:
         flight = self._flights.get(message.parent_id)
         if flight is None or flight.reply is not None or flight.link is not link:
-            self._counters["stale"] += 1
+            if flight is not None or not self.on_stray(link, message):
+                self._counters["stale"] += 1
+                self.receipts.received(link, message.header.get("seq", 0))
             return
         content = _read(message)
         is_call = flight.kind is Kind.APPLY
@@ -216,12 +253,22 @@ class Gate:
         attempt = parse_attempt(message.parent_id)
         if attempt is None or not _is_from(link, attempt):
             self._counters["output_without_task"] += 1
-        elif message.msg_type not in NOT_OUTPUT:
+        elif message.msg_type not in NOT_OUTPUT and not self.on_stray_output(link, message):
             self._counters["output_late"] += 1
             self._send_output(link, client_of(attempt.task), attempt, message)
 
+    def repeat(self, link: Link, client: ClientId, attempt: Attempt, message: Message) -> None:
+        """Pass on output that the client may have had from a controller before this one."""
+        self._send_output(link, client, attempt, message, again=True)
+
     def _send_output(
-        self, link: Link, client: ClientId, attempt: Attempt, message: Message
+        self,
+        link: Link,
+        client: ClientId,
+        attempt: Attempt,
+        message: Message,
+        *,
+        again: bool = False,
     ) -> None:
         if message.msg_type == "stream":
             link.words.heard(message.content)
@@ -231,7 +278,7 @@ class Gate:
             message.msg_type,
             message.content,
             task=attempt.task,
-            metadata=_output_metadata(message, attempt),
+            metadata=_output_metadata(message, attempt, again=again),
             buffers=message.buffers,
         )
 
@@ -280,13 +327,21 @@ class Gate:
 
     def _pass(self, flight: Flight, *, incomplete: bool) -> None:
         self._close(flight)
-        flight.incomplete = incomplete
+        flight.incomplete = incomplete or flight.has_gap
         self._answered(flight)
 
     def _close(self, flight: Flight) -> None:
         if flight.timer is not None:
             flight.timer.cancel()
         del self._flights[flight.name]
+
+
+def conclusion(message: Message, kind: Kind) -> tuple[Status, float | None, bool]:
+    """Return how an attempt ended, how long it ran, and whether it may have written output."""
+    content = _read(message)
+    status = Status.OK if content.get("status") == "ok" else _status(content)
+    wrote = kind is Kind.EXECUTE or content.get("output") is True
+    return status, _ran_s(message, content), wrote
 
 
 def _is_from(link: Link, attempt: Attempt) -> bool:
@@ -327,6 +382,8 @@ def _seconds(when: Any) -> float:
     return when if type(when) is float else datetime.fromisoformat(when).timestamp()
 
 
-def _output_metadata(message: Message, attempt: Attempt) -> dict[str, Any]:
+def _output_metadata(message: Message, attempt: Attempt, *, again: bool) -> dict[str, Any]:
     ours = {"engine": attempt.engine, "date": message.header.get("date")}
+    if again:
+        ours["again"] = True
     return {**message.metadata, "ipyviews": ours}

@@ -125,6 +125,9 @@ class Performer:
         effects = self.state.handle(event)
         for effect in effects:
             self._perform(effect, flight)
+        if flight is not None and flight.reply is not None and not flight.is_told:
+            # It is run again, or nobody is there to have it.
+            self.gate.receipts.received(flight.link, flight.receipt)
         return effects
 
     def quietly(self, work: Callable[[], None]) -> None:
@@ -305,7 +308,11 @@ class Performer:
             if pending.submission.is_setup and flight and flight.status is Status.OK:
                 self._note_setup(flight, pending)
         msg_type = REPLY_TYPES[pending.kind]
-        self.clients.reply(client, (task, msg_type, body, metadata, buffers))
+        receipt = None
+        if flight is not None and message is not None:
+            flight.is_told = client in self.clients
+            receipt = (flight.link, flight.receipt, task)
+        self.clients.reply(client, (task, msg_type, body, metadata, buffers), receipt)
         self.records.ended(client, task, ours, body, buffers)
 
     def _note_setup(self, flight: Flight, pending: PendingTask) -> None:

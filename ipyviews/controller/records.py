@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.submissions import Submission
 from ipyviews.controller.telling import Pause, packable, result_of, stored_result
+from ipyviews.controller.unfetched import Unfetched
 from ipyviews.core.engines import Engine
 from ipyviews.core.tasks import TaskState
 from ipyviews.engine.frames import size_bytes
@@ -81,6 +82,8 @@ class Records:
         How much is kept.
     file
         Where records go too; closed with these.
+    for_absent
+        Whether the file is for what nobody was there to take only, to outlive this controller.
     """
 
     def __init__(
@@ -92,16 +95,21 @@ class Records:
         keep_undelivered: bool = False,
         limits: Limits | None = None,
         file: HistoryFile | None = None,
+        for_absent: bool = False,
     ) -> None:
         self.memory = Memory(limits or Limits(), counters)
         #: Runs a recorded task again: set by the driver.
         self.submit_again: Resubmit
         #: Returns buffers with what they refer to: what is kept must outlive its sender.
         self.whole: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda buffers: buffers
+        #: Called with each task that has ended.
+        self.on_end: Callable[[TaskId], None] = lambda _task: None
         self._clients = clients
         self._file = file
         self._keep = keep
-        self._keep_undelivered = keep_undelivered
+        self._for_absent = for_absent
+        #: What clients may come back for, where they may.
+        self.unfetched = Unfetched() if keep_undelivered and not keep else None
         #: Who has asked for results of tasks that are not final.
         self._wanted: dict[TaskId, set[ClientId]] = {}
         #: Kept results that are let go once these clients have them; without names, anybody.
@@ -140,10 +148,14 @@ class Records:
             str(submission.kind),
             is_direct=submission.choice.targets is not None,
             tasks=submission.tasks,
-            left=submission.tasks,
+            left=len(submission.wanted),
             content=bytes(submission.content),
             source=submission,
         )
+        if submission.places is not None:
+            # The others had their reply from a controller before this one.
+            wanted = set(submission.places)
+            origin.done[:] = bytes(place not in wanted for place in range(submission.tasks))
         self.memory.submitted(origin)
 
     def written(self, task: TaskId, msg_type: str, content: Frame) -> None:
@@ -167,16 +179,46 @@ class Records:
             content = pack(content)
         self.memory.ended(task, End(time.time(), ours, content), keep=self._keep)
         wanted = self._wanted.pop(task, None) if self._wanted else None
+        is_absent = client not in self._clients
         if self._keep:
             self.memory.keep(task, buffers)
-        elif wanted or (self._keep_undelivered and client not in self._clients):
-            self.memory.keep(task, self.whole(buffers))
-            self._unclaimed[task] = wanted or set()
-        if self._file is not None and (record := self.memory.get(task)) is not None:
-            self._file.write(record)
+        elif wanted or (is_absent and self.unfetched is not None):
+            self._keep_unclaimed(task, buffers, wanted or set())
+        elif self.unfetched is not None:
+            self.unfetched.add(client, task, buffers)
+        if is_absent or not self._for_absent:
+            self._write(task)
+        self.on_end(task)
         for waiting in self._waiting.pop(task, ()):
             if not waiting.done():
                 waiting.set_result(None)
+
+    def gone(self, client: ClientId, *, orderly: bool) -> None:
+        """Keep what a client was sent, unless it has said goodbye."""
+        if self.unfetched is None:
+            return
+        left = self.unfetched.take(client)
+        for task, buffers in () if orderly else left.items():
+            self._keep_unclaimed(task, buffers, set())
+            if self._for_absent:
+                self._write(task)
+
+    async def written_down(self) -> frozenset[str]:
+        """Name the tasks that the file has a record of."""
+        if self._file is None:
+            return frozenset()
+        names: list[str] = await asyncio.wrap_future(self._file.history())
+        return frozenset(names)
+
+    def _keep_unclaimed(
+        self, task: TaskId, buffers: Sequence[Frame], wanted: set[ClientId]
+    ) -> None:
+        self.memory.keep(task, self.whole(buffers))
+        self._unclaimed[task] = wanted
+
+    def _write(self, task: TaskId) -> None:
+        if self._file is not None and (record := self.memory.get(task)) is not None:
+            self._file.write(record)
 
     def _sweep(self) -> None:
         self.memory.sweep(time.time())
@@ -306,6 +348,8 @@ class Records:
             return None
         else:
             told = result_of(record)
+        if not told["buffers"] and self.unfetched is not None:
+            told["buffers"] = list(self.whole(self.unfetched.get(task)))
         has_value = told["kind"] == "apply" and told["content"].get("status") == "ok"
         if has_value and not told["buffers"]:
             return {"status": "gone", "reason": self._gone()}

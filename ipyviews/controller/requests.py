@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.performer import error_content
@@ -19,10 +18,12 @@ from ipyviews.ids import RequestId, TaskId, parse_attempt, task_id
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from ipyviews.controller.clients import Clients
+    from ipyviews.controller.outputs import Flight
     from ipyviews.controller.records import Records
+    from ipyviews.controller.returns import Returns
     from ipyviews.controller.setups import Setups
     from ipyviews.controller.submissions import Submission
     from ipyviews.controller.turns import Turns
@@ -51,6 +52,12 @@ class PendingTask(NamedTuple):
         """The engine of a direct task."""
         targets = self.submission.choice.targets
         return None if targets is None else targets[self.place]
+
+    @property
+    def engines(self) -> Collection[EngineId] | None:
+        """Where it may run; None for anywhere."""
+        engine = self.engine
+        return self.submission.choice.allowed if engine is None else (engine,)
 
     def frames(self) -> tuple[Frame, Sequence[Frame]]:
         """Return content and buffers for an engine."""
@@ -94,6 +101,10 @@ class Store:
         """Return what is kept of a task that is not final."""
         return self._tasks[task]
 
+    def of(self, client: ClientId) -> list[tuple[TaskId, PendingTask]]:
+        """Return the tasks of a client that are not final."""
+        return [one for one in self._tasks.items() if one[1].client == client]
+
     def has_tasks_of(self, client: str) -> bool:
         """Whether a client has tasks that are not final."""
         return any(pending.client == client for pending in self._tasks.values())
@@ -122,6 +133,8 @@ class Requests:
         Counts for the status reply.
     life
         The controller's name in this life.
+    returns
+        What a controller before this one had begun.
     """
 
     def __init__(
@@ -129,13 +142,15 @@ class Requests:
         store: Store,
         clients: Clients,
         records: Records,
-        feed: Callable[[Event], object],
+        feed: Callable[[Event, Flight | None], object],
         counters: Counter[str],
         *,
         turns: Turns,
         life: str,
+        returns: Returns,
     ) -> None:
         self._life = life
+        self._returns = returns
         self._store = store
         self._clients = clients
         self._records = records
@@ -165,7 +180,7 @@ class Requests:
             self._clients.note_request(client, message.msg_id)
         else:
             steps = self._take_in(client, message, submission)
-            self._turns.make_tasks(client, steps, submission.tasks)
+            self._turns.make_tasks(client, steps, len(submission.wanted))
 
     def _take_in(
         self, client: ClientId, message: Message, submission: Submission
@@ -174,7 +189,7 @@ class Requests:
         yield from self._submit(client, request, submission, message.header, message.ours)
         # Only now: a cancel may have come while it was taken in.
         if doomed := self._clients.note_request(client, request):
-            self._feed(CancelRequested(self._loop.time(), client, tuple(doomed)))
+            self._feed(CancelRequested(self._loop.time(), client, tuple(doomed)), None)
 
     def _note_wait(self, message: Message) -> None:
         """Take in that a task uses a client and waits for what it asked for, or goes on."""
@@ -187,7 +202,7 @@ class Requests:
         if attempt is None:
             self._counters["refused"] += 1
         else:
-            self._feed(TaskWaits(self._loop.time(), attempt, awaited))
+            self._feed(TaskWaits(self._loop.time(), attempt, awaited), None)
 
     def _tell_missing(self, client: ClientId, message: Message) -> Iterator[None]:
         """Say which tasks are final, or never came; in its turn, after what came before."""
@@ -211,21 +226,33 @@ class Requests:
         steps = self._submit(client, request, submission, header, ours)
         self._turns.make_tasks(client, steps, submission.tasks)
 
+    def restore(
+        self,
+        client: ClientId,
+        request: RequestId,
+        submission: Submission,
+        header: dict[str, Any],
+        ours: dict[str, Any],
+    ) -> None:
+        """Submit what a client that is gone had asked another controller for."""
+        steps = self._submit(client, request, submission, header, ours)
+        self._turns.make_tasks(client, steps, len(submission.wanted))
+
     def _check(self, client: ClientId, message: Message) -> Submission:
         if not self._clients.heard(client):
             raise UsageError("say hello_request first: the controller does not know this session")
-        self._check_name(client, message.msg_id)
         submission = parse_submission(message)
+        self._check_name(client, message.msg_id, is_again=submission.places is not None)
         if submission.is_setup:
             code = str(message.read().get("code", ""))
             self.setups.check(submission.choice.targets or (), code)
         return submission
 
-    def _check_name(self, client: ClientId, request: str) -> None:
+    def _check_name(self, client: ClientId, request: str, *, is_again: bool = False) -> None:
         # The name of an attempt is taken apart at its slashes.
         if not request.startswith(f"{client}-") or "/" in request or len(request) > 200:
             raise UsageError("the msg_id of a request must be <session>-<number>")
-        if task_id(request, 0) in self._store:
+        if task_id(request, 0) in self._store and not is_again:
             raise UsageError(f"there is a request {request} already")
 
     def _submit(
@@ -237,16 +264,23 @@ class Requests:
         ours: dict[str, Any],
     ) -> Iterator[None]:
         kind, choice = submission.kind, submission.choice
-        engines, alike = choice.targets or repeat(None), len(choice.needs) == 1
-        terms = choice.terms(0)
+        terms, alike = choice.terms(0), len(choice.needs) == 1
         self._records.submitted(client, request, submission, header, ours)
-        for place, engine in zip(range(submission.tasks), engines, strict=False):
+        for place in submission.wanted:
             if not self._clients.wants_work(client):
                 self._records.memory.cut_short(request, place)
                 return
             task = task_id(request, place)
-            self._store.put(task, PendingTask(client, submission, place))
-            now = self._loop.time()
+            if task in self._store:
+                # Its client was taken for gone.
+                continue
+            pending = PendingTask(client, submission, place)
+            self._store.put(task, pending)
+            found, flight = None, None
+            if submission.places is not None:
+                found, flight = self._returns.claim(task, pending)
+            now, engine = self._loop.time(), pending.engine
             terms = terms if alike else choice.terms(place)
-            self._feed(TaskSubmitted(now, task, client, request, kind, engine, *terms))
+            event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found)
+            self._feed(event, flight)
             yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ipyviews.core.events import Dependency, Kind
 from ipyviews.engine.frames import size_bytes
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 #: What of a request's metadata engines are told.
 PASSED_ON = frozenset({"python", "name", "shared"})
+
+#: All but the engines of a direct request, in the order of a `TaskSubmitted`.
+Terms: TypeAlias = tuple[
+    frozenset[EngineId] | None, int, int, float | None, Dependency | None, Dependency | None
+]
 
 KINDS = {"execute_request": Kind.EXECUTE, "apply_request": Kind.APPLY}
 
@@ -42,7 +47,7 @@ class Choice:
     #: What load-balanced tasks have to wait for, and where they have to run: of all, or of each.
     needs: tuple[Needs, ...] = ((None, None),)
 
-    def terms(self, task: int) -> tuple[Any, ...]:
+    def terms(self, task: int) -> Terms:
         """Return all but the engine of a task, in the order of a `TaskSubmitted`."""
         return self.allowed, self.retries, self.reruns, self.timeout_s, *self.needs_of(task)
 
@@ -81,6 +86,13 @@ class Submission:
     cuts: Cuts | None
     #: Whether it is a cell that engines run again in each of their lives.
     is_setup: bool = False
+    #: Its tasks that are wanted: the client sends it again, some of them had a reply.
+    places: tuple[int, ...] | None = None
+
+    @property
+    def wanted(self) -> Sequence[int]:
+        """The places of its tasks that are wanted."""
+        return range(self.tasks) if self.places is None else self.places
 
     def cut_together(self, tasks: Sequence[int]) -> tuple[dict[str, Any], Sequence[Frame]]:
         """Return content and buffers of several tasks for one engine."""
@@ -117,7 +129,9 @@ class Submission:
         if cuts is not None and len(cuts.index) > 1:
             cuts = Cuts([cuts.index[task]])
         choice = replace(self.choice, targets=None, needs=(self.choice.needs_of(task),))
-        return replace(self, choice=choice, tasks=1, content=content, buffers=buffers, cuts=cuts)
+        return replace(
+            self, choice=choice, tasks=1, content=content, buffers=buffers, cuts=cuts, places=None
+        )
 
     def without_dependencies(self) -> Submission:
         """Return the same request, waiting for no task."""
@@ -149,9 +163,19 @@ def parse_submission(message: Message) -> Submission:
     is_setup = message.ours.get("setup") is True
     if is_setup and (kind is not Kind.EXECUTE or choice.targets is None):
         raise UsageError("`setup` is for cells on engines that are named")
+    places = _places(message.ours, tasks) if "again" in message.ours else None
+    content, buffers = message.content, message.buffers
     return Submission(
-        kind, choice, tasks, ours, message.content, message.buffers, cuts, is_setup=is_setup
+        kind, choice, tasks, ours, content, buffers, cuts, is_setup=is_setup, places=places
     )
+
+
+def _places(ours: dict[str, Any], tasks: int) -> tuple[int, ...]:
+    places = ours["again"]
+    known = range(tasks)
+    if not isinstance(places, list) or not all(type(p) is int and p in known for p in places):
+        raise UsageError("`again` must be a list of places of tasks of the request")
+    return tuple(sorted(set(places)))
 
 
 def _choice(ours: dict[str, Any], entries: int) -> Choice:

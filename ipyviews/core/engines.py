@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ipyviews.core.clients import Client
     from ipyviews.core.placement import Pool
     from ipyviews.core.tasks import Task
-    from ipyviews.ids import EngineId, TaskId
+    from ipyviews.ids import Attempt, EngineId, TaskId
 
 
 #: Calls in flight on one engine: so many [count] ...
@@ -60,6 +60,7 @@ class Engine(Home):
         "running",
         "single",
         "state",
+        "stray",
     )
 
     def __init__(self, name: EngineId, most: int) -> None:
@@ -87,6 +88,8 @@ class Engine(Home):
         self.draining = False
         #: Takes nothing more until it replies: it gave calls back, or waits for others.
         self.is_late = False
+        #: What it runs for a controller before this one, while its task is not known here.
+        self.stray: Attempt | None = None
         #: Nothing was begun in this life of it.
         self.is_fresh = True
         #: Pools it may serve.
@@ -138,7 +141,7 @@ class Engine(Home):
 
     def has_room(self) -> bool:
         """Whether it can take one more task of some kind now."""
-        if self.state is not EngineState.LIVE or self.draining or self.is_late:
+        if self.state is not EngineState.LIVE or self.draining or self.is_late or self.stray:
             return False
         if not self.running:
             return True

@@ -45,6 +45,17 @@ class Dependency:
     failure: bool = False
 
 
+class Found(NamedTuple):
+    """What is known of a task that a controller before this one had dispatched."""
+
+    attempt: Attempt
+    #: How the attempt ended; None while it runs, and when that is not known.
+    status: Status | None = None
+    ran_s: float | None = None
+    #: Why nothing is known: a sentence. Then it may have run.
+    lost: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineExpected:
     """An engine is being started; tasks may wait for it."""
@@ -62,6 +73,16 @@ class EngineJoined:
     incarnation: int
     #: False for kernels without our extension (other languages): cells only.
     can_apply: bool
+    #: What it runs for a controller before this one; nothing else is started until that has ended.
+    stray: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StrayEnded:
+    """An engine has ended what it ran for a controller before this one; its task is not here."""
+
+    now: float
+    attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +126,8 @@ class TaskSubmitted(NamedTuple):
     #: Load-balanced tasks only: not before these have ended, and only where these ran.
     after: Dependency | None = None
     follow: Dependency | None = None
+    #: What a controller before this one had begun.
+    found: Found | None = None
 
 
 class TaskReplied(NamedTuple):
@@ -200,6 +223,7 @@ Event = (
     EngineExpected
     | EngineJoined
     | EngineLost
+    | StrayEnded
     | TaskSubmitted
     | TaskReplied
     | RepliesTaken

@@ -109,6 +109,8 @@ def _engine(state: ControllerState, engine: Engine) -> Iterator[str]:
     running = list(engine.running.values())
     if running and engine.state is not EngineState.LIVE:
         yield f"{told} is {engine.state} and runs {len(running)}"
+    if engine.stray and (running or engine.state is not EngineState.LIVE):
+        yield f"{told} is {engine.state} with the stray {engine.stray} and runs {len(running)}"
     if len({task.kind for task in running}) > 1:
         yield f"{told} runs {[(task.id, task.kind) for task in running]}"
     yield from _ahead(state, engine, told)

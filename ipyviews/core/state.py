@@ -29,18 +29,17 @@ from ipyviews.core.events import (
     EngineExpected,
     EngineJoined,
     EngineLost,
-    Kind,
     RepliesTaken,
-    Status,
+    StrayEnded,
     TaskReplied,
     TasksReturned,
     TaskSubmitted,
     TaskWaits,
     Woke,
 )
-from ipyviews.core.moves import Mover
 from ipyviews.core.placement import Pool
 from ipyviews.core.queues import Home
+from ipyviews.core.runs import Runs
 from ipyviews.core.tasks import Task, TaskState
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ MOST_STRAYS = 3
 _MAKE_STUCK = (TaskWaits, TasksReturned, AttemptsMissing, EngineLost)
 
 
-class ControllerState(Mover):
+class ControllerState(Runs):
     """What a controller knows, and what it decides.
 
     Parameters
@@ -152,6 +151,8 @@ class ControllerState(Mover):
                 self._engine_joined(event)
             case EngineLost():
                 self._engine_lost(event)
+            case StrayEnded():
+                self._stray_ended(event)
             case ClientLeft():
                 self._client_left(event)
             case ClientStalled():
@@ -183,7 +184,9 @@ class ControllerState(Mover):
         )
         if isinstance(home, Pool):
             home.unfinished += 1
-        if refusal := self._refusal(event, home) or self.holding.depend(task, event):
+        if event.found is not None:
+            self._task_found(task, event.found)
+        elif refusal := self._refusal(event, home) or self.holding.depend(task, event):
             self._finish(task, *refusal)
         elif task.conditions:
             self.holding.hold(task)
@@ -213,24 +216,18 @@ class ControllerState(Mover):
         engine = self.engines[attempt.engine]
         self._stop(task, engine, status.value, event.ran_s)
         engine.is_late = engine in self.waits
-        if status is Status.UNMET and isinstance(task.home, Pool) and not task.is_unwanted:
-            self.holding.try_elsewhere(task, engine)
-        elif status is Status.ERROR and task.retries and not task.is_unwanted:
-            task.retries -= 1
-            self._enqueue(task)
-        else:
-            if task.cancelled and status is not Status.OK:
-                reason = f"cancelled while it ran on engine {engine.id}"
-                self._finish(task, Verdict.CANCELLED, reason)
-            else:
-                self._finish(task, Verdict.REPLIED, ok=status is Status.OK)
-            if task.kind is Kind.EXECUTE and status is not Status.OK:
-                self._abort_rest(task, engine)
+        self._conclude(task, engine, status)
         # What waited for this task came before what is queued.
         self.holding.settle()
         if event.is_one_of_many:
             self._freed[engine] = None
         else:
+            self._fill(engine)
+
+    def _stray_ended(self, event: StrayEnded) -> None:
+        engine = self.engines.get(event.attempt.engine)
+        if engine is not None and engine.stray == event.attempt:
+            engine.stray = None
             self._fill(engine)
 
     def _replies_taken(self) -> None:
@@ -248,12 +245,6 @@ class ControllerState(Mover):
         if task := self._running(event.attempt):
             engine = self.engines[event.attempt.engine]
             self._effects += self.waits.note(task, engine, event.awaited)
-
-    def _abort_rest(self, failed: Task, engine: Engine) -> None:
-        lane = engine.lanes.get(failed.client)
-        for task in lane.cells(failed.submission) if lane else ():
-            reason = f"an earlier cell of the same request failed on engine {engine.id}"
-            self._finish(task, Verdict.ABORTED, reason)
 
     def _cancel_requested(self, event: CancelRequested) -> None:
         for name in event.tasks:
@@ -288,6 +279,7 @@ class ControllerState(Mover):
         engine.incarnation = event.incarnation
         engine.can_apply = event.can_apply
         engine.is_fresh = True
+        engine.stray = event.stray
         for task in engine.queued:
             if engine.may_ever_run(task.kind):
                 self._move(task, TaskState.READY)
@@ -324,6 +316,7 @@ class ControllerState(Mover):
         engine.state = EngineState.EXPECTED if restarting else EngineState.LOST
         engine.can_apply = None
         engine.draining = engine.is_late = False
+        engine.stray = None
         engine.reason = reason
         deserted = self.pools.enrol(engine)
         self.holding.lose_places(engine)
@@ -350,21 +343,6 @@ class ControllerState(Mover):
                 self._move(task, TaskState.WAITING)
         self._give_up(deserted)
 
-    def _run_again(
-        self, task: Task, what: str, *, guilty: bool = False, started: bool = True
-    ) -> None:
-        """Queue a task again whose run has no reply; `what` tells why, if it may not."""
-        pool = task.home if isinstance(task.home, Pool) else None
-        if task.cancelled:
-            self._finish(task, Verdict.CANCELLED, f"cancelled; {what}")
-        elif pool is None or guilty or not task.reruns or task.is_unwanted:
-            self._finish(task, Verdict.ENGINE_LOST, what)
-        elif not pool.fits(task):
-            self._finish(task, Verdict.ENGINE_LOST, f"{what}; no engine is left to run it again")
-        else:
-            task.reruns -= started
-            self._enqueue(task)
-
     def _give_up(self, pools: Iterable[Pool]) -> None:
         for pool in pools:
             for task in pool.queued:
@@ -388,23 +366,6 @@ class ControllerState(Mover):
             self._give_back(task, engine)
         for engine in dict.fromkeys(tasks.values()):
             self._fill(engine)
-
-    def _give_back(self, task: Task, engine: Engine) -> None:
-        """Undo a dispatch."""
-        engine.end(task)
-        self.waits.end(task, engine)
-        self.clients.refund(task)
-        if not task.runs:
-            task.attempt = None
-        if not task.home.is_open:
-            # Its engine is lost: it ends, or waits for the next life.
-            self._move(task, TaskState.READY)
-        if task.cancelled:
-            self._finish(task, Verdict.CANCELLED, "cancelled before it started")
-        elif task.client.gone:
-            self._finish(task, Verdict.CANCELLED, "its client left before it started")
-        else:
-            self._enqueue(task)
 
     def _attempts_missing(self, event: AttemptsMissing) -> None:
         engines: dict[Engine, None] = {}

@@ -23,7 +23,7 @@ from .frames import MOST_BYTES
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextvars import Context
     from types import CodeType
 
@@ -199,6 +199,37 @@ class Kernel:
             events.unregister("pre_execute", begin)
             events.unregister("post_execute", end)
 
+        return undo
+
+    def on_send(
+        self,
+        before: Callable[[Any, Any, Any], None],
+        after: Callable[[Any, Sequence[Any]], None],
+    ) -> Callable[[], None]:
+        """Call back around each message that the kernel sends; returns the undoing.
+
+        First with its type, content and parent, then with the whole message and its buffers.
+        """
+        session = self._kernel.session
+        original = session.send
+
+        def send(
+            stream: Any,
+            msg_or_type: Any,
+            content: Any = None,
+            parent: Any = None,
+            *more: Any,
+            **named: Any,
+        ) -> Any:
+            before(msg_or_type, content, parent)
+            message = original(stream, msg_or_type, content, parent, *more, **named)
+            after(message, named.get("buffers") or (message or {}).get("buffers") or ())
+            return message
+
+        def undo() -> None:
+            del session.send
+
+        session.send = send
         return undo
 
     def begin(self, call: Call) -> None:

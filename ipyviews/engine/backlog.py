@@ -131,6 +131,10 @@ class Backlog:
     #: Attempt of the call that runs, and since when, by the monotonic clock [s].
     running: str | None = None
     since: float = 0.0
+    #: The call that was begun last, while its answer is not on its way.
+    unanswered: Call | None = None
+    #: Numbers from this one on were given to no call.
+    next: int = 0
     #: ``msg_id`` of the cell that runs.
     cell: str | None = None
     #: Cells begun and not ended; more than one when a cell runs cells.
@@ -142,20 +146,24 @@ class Backlog:
     # Calls up to this number may have come and be forgotten.
     _forgotten: int = -1
 
-    def add(self, calls: list[Call]) -> bool:
-        """Queue calls; False if all of them came before."""
+    def add(self, calls: list[Call]) -> list[Call]:
+        """Queue calls; returns those that had come before, which are not queued again."""
         now = time.monotonic()
         with self.lock:
             fresh = [call for call in calls if call.attempt not in self._known]
             for call in fresh:
                 self._remember(call)
+                self.next = max(self.next, call.number + 1)
                 call.since = now
                 if call.is_direct or call.is_urgent:
                     self.waiting.insert(self.direct, call)
                     self.direct += call.is_direct
                 else:
                     self.waiting.append(call)
-        return bool(fresh)
+        if len(fresh) == len(calls):
+            return []
+        new = set(map(id, fresh))
+        return [call for call in calls if id(call) not in new]
 
     def take(self) -> Call | None:
         """Start the next call, if it may start now; the caller holds the lock."""
@@ -166,7 +174,20 @@ class Backlog:
         if self.begun is not None and not self.begun.begin(call.number):
             return None
         self.running, self.since = call.attempt, time.monotonic()
+        self.unanswered = call
         return call
+
+    def drop_waiting(self) -> None:
+        """Forget what has not begun: whoever asked for it will ask again."""
+        with self.lock:
+            for call in self.waiting:
+                self.outstanding.pop(call.attempt, None)
+            self.waiting.clear()
+            self.direct = 0
+            # The names may come again; what runs, or has its answer kept, is told.
+            self._known.clear()
+            self._oldest.clear()
+            self._forgotten = self.next - 1
 
     @property
     def is_busy(self) -> bool:

@@ -20,7 +20,9 @@ import zmq
 
 from . import frames, outcomes
 from .backlog import Call, Request, split
+from .cells import Cells
 from .interrupts import REPEAT_S
+from .printed import Printed
 from .replies import Replies
 
 if TYPE_CHECKING:
@@ -85,8 +87,15 @@ class Channel:
             raise RuntimeError("the kernel has no key: anybody could send calls")
         self._seq = 0
         self._seen: dict[str, int] = {}
+        # The controller that has taken over, and those whose messages count no more.
+        self._successor = ""
+        self._over: set[str] = set()
         #: Answers of calls.
         self.replies = Replies(self.send, self._attend, backlog.answered)
+        #: What became of cells.
+        self.cells = Cells()
+        #: What calls and cells wrote whose replies have not arrived.
+        self.printed = Printed()
         # The I/O thread looks after answers and calls that wait.
         self._is_attentive = False
         # The main thread takes what arrives, between calls, for it has several to run.
@@ -136,12 +145,15 @@ class Channel:
         content: dict[str, Any],
         buffers: Sequence[Any] = (),
         parent: dict[str, Any] | None = None,
-    ) -> None:
-        """Send a message to who sent a request, which is its parent if no other is given."""
+    ) -> int:
+        """Send a message to who sent a request, which is its parent if no other is given.
+
+        It goes to the successor of a controller that has died. Its number is returned.
+        """
         with self._lock:
             if self._socket.closed:
-                return
-            header = self._header(msg_type, to=request.header["session"])
+                return 0
+            header = self._header(msg_type, to=self._successor or request.header["session"])
             parts = [_pack(p) for p in (header, request.header if parent is None else parent)]
             parts += [b"{}", _pack(content)]
             signature = frames.sign(self._key, parts, buffers)
@@ -151,6 +163,7 @@ class Channel:
             arrived = not self._is_relieved and self._has_messages()
         if arrived:
             self.poke()
+        return int(header["seq"])
 
     def look(self) -> None:
         """Take what has arrived; in the main thread, which need not wait for the other."""
@@ -279,7 +292,13 @@ class Channel:
             found = self._interrupt(content)
             self.send(request, "interrupt_reply", {"status": "ok", "found": found})
         elif msg_type == "ping_request":
-            self.send(request, "ping_reply", self._report(content))
+            self.send(request, "ping_reply", self._report(request))
+        elif msg_type == "replies_received":
+            names = self.replies.acknowledge(content["numbers"]) + content["cells"]
+            self.cells.forget(content["cells"])
+            self.printed.forget(names)
+        elif msg_type == "resume_request":
+            self._resume(request)
         elif msg_type == "client_left":
             self.on_client_left(str(content.get("client")))
         elif msg_type == "segments_released":
@@ -287,13 +306,17 @@ class Channel:
         else:
             self.dropped += 1
 
-    def _report(self, content: dict[str, Any]) -> dict[str, Any]:
+    def _report(self, request: Request) -> dict[str, Any]:
         """Tell what is held, and which of the calls asked for never came.
 
-        In this order: whatever is not held has been answered, and that answer was sent before.
+        In this order: whatever is not held has been answered, and that answer was sent before. It
+        is sent again, for it did not arrive.
         """
-        holds, asked = self._backlog.holds(), content.get("attempts") or {}
-        report = {"holds": holds, "unseen": self._backlog.unseen(asked), "bounds": self.bounds()}
+        holds, asked = self._backlog.holds(), request.content.get("attempts") or {}
+        unseen = self._backlog.unseen(asked)
+        for attempt in asked.keys() - set(holds) - set(unseen):
+            self.replies.repeat(attempt, request)
+        report = {"holds": holds, "unseen": unseen, "bounds": self.bounds()}
         return {"status": "ok", **report, "dropped": self.dropped}
 
     def _give_back(self, calls: list[Call]) -> None:
@@ -312,8 +335,31 @@ class Channel:
                 refusal = outcomes.refusal("ValueError", f"not an apply_request: {error}")
                 self.on_refused(Call(str(attempt), request, b"", []), refusal)
             return
-        if self._backlog.add(calls):
-            self.on_call()
+        for call in self._backlog.add(calls):
+            self.replies.repeat(call.attempt, request)
+        self.on_call()
+
+    def _resume(self, request: Request) -> None:
+        """Serve another controller from now on, and tell what the one before has left here."""
+        sender = str(request.header["session"])
+        # What it has sent may still arrive; its clients will ask again.
+        self._over.update(self._seen.keys() - {sender})
+        self._successor = sender
+        self._backlog.drop_waiting()
+        # Before its answer, which may be on its way by now.
+        running = self._backlog.unanswered
+        for told, buffers in self.printed.told():
+            self.send(request, "output_again", told, buffers, parent={})
+        self._kernel.lift_send_limit()
+        content = {
+            "status": "ok",
+            "gone": self.replies.send_again(request),
+            "running": None if running is None else [running.attempt, running.number],
+            "cell": self.cells.running,
+            "cells": self.cells.replies(),
+            "next": self._backlog.next,
+        }
+        self.send(request, "resume_reply", content)
 
     def _interrupt(self, content: dict[str, Any]) -> bool:
         attempt, kind = str(content.get("attempt")), str(content.get("kind"))
@@ -337,6 +383,8 @@ class Channel:
         # Before it has joined nothing is for it, so that nothing of an earlier life can be either.
         if not self.name or header["to"] != self.name:
             raise frames.BadMessage("addressed to another")
+        if sender in self._over:
+            raise frames.BadMessage("its controller is over")
         if type(seq) is not int or seq <= self._seen.get(sender, 0):
             raise frames.BadMessage("seen before")
         self._seen[sender] = seq

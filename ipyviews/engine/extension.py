@@ -55,6 +55,9 @@ class Extension:
         self._interrupts.poke = self._channel.poke
         self._ignore_cells = self._kernel.on_cells(self._cell_begins, self._cell_ended)
         self._hide_errors = tell_errors(shell)
+        self._forget_cells = self._kernel.on_send(
+            self._channel.cells.sent, self._channel.printed.sent
+        )
         self._channel.start()
         # Registered after the kernel's own, so it runs before the kernel ends its zmq context.
         atexit.register(self._exit)
@@ -102,6 +105,7 @@ class Extension:
             return  # A forked child of a task: nothing here is its own.
         self._ignore_cells()
         self._hide_errors()
+        self._forget_cells()
         self._runner.close()
         self._sharing.close()
         self._channel.close()

@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import frames
+from .backlog import Call, Request
+from .kept import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .backlog import Call, Request
     from .outcomes import Outcome
 
 #: Longest time from the start of a call until its answer, or else of the first with which it goes,
@@ -28,7 +29,8 @@ class Replies:
     Parameters
     ----------
     send
-        Sends a message: to whose request, its type, content, buffers and parent.
+        Sends a message: to whose request, its type, content, buffers and parent; returns its
+        number.
     attend
         Has `flush_old` called soon, from another thread.
     sent
@@ -37,7 +39,7 @@ class Replies:
 
     def __init__(
         self,
-        send: Callable[[Request, str, dict[str, Any], list[Any], dict[str, Any]], None],
+        send: Callable[[Request, str, dict[str, Any], list[Any], dict[str, Any]], int],
         attend: Callable[[], None],
         sent: Callable[[list[str]], None],
     ) -> None:
@@ -46,6 +48,7 @@ class Replies:
         self._sent = sent
         self._lock = threading.Lock()
         self._waiting: list[tuple[Call, Outcome]] = []
+        self._kept = Kept()
         # When the first of those calls began.
         self._since = 0.0
 
@@ -86,6 +89,31 @@ class Replies:
             if self._waiting and time.monotonic() - self._since > PATIENCE_S:
                 self._flush()
 
+    def acknowledge(self, numbers: list[int]) -> list[str]:
+        """Let go of messages that nobody will ask for again; returns their attempts."""
+        with self._lock:
+            return self._kept.acknowledge(numbers)
+
+    def send_again(self, to: Request) -> list[str]:
+        """Send another controller what the one before has not acknowledged.
+
+        Returns
+        -------
+        list of str
+            Attempts that have ended, and whose answers are not there any more.
+        """
+        with self._lock:
+            for answers in self._kept.take():
+                self._send_together([(_redirected(attempt, to), it) for attempt, it in answers])
+            self._flush()
+            return list(self._kept.gone)
+
+    def repeat(self, attempt: str, to: Request) -> None:
+        """Answer an attempt that came again, if it has been answered."""
+        with self._lock:
+            if (found := self._kept.find(attempt)) is not None:
+                self._send_together([(_redirected(found[0], to), found[1])])
+
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         while waiting:
@@ -98,7 +126,8 @@ class Replies:
         call, outcome = answers[0]
         if len(answers) == 1:
             content, buffers = outcome.content, outcome.buffers
-            self._send(call.request, "apply_reply", content, buffers, call.header)
+            number = self._send(call.request, "apply_reply", content, buffers, call.header)
+            self._kept.add(number, answers)
             self._sent([call.attempt])
             return
         replies = [
@@ -106,5 +135,11 @@ class Replies:
         ]
         sizes, buffers = frames.join([buffer for _, it in answers for buffer in it.buffers])
         content = {"replies": replies, "sizes": sizes}
-        self._send(call.request, "bundle_reply", content, buffers, {})
+        number = self._send(call.request, "bundle_reply", content, buffers, {})
+        self._kept.add(number, answers)
         self._sent([call.attempt for call, _ in answers])
+
+
+def _redirected(attempt: str, to: Request) -> Call:
+    """Return an answered call as if another request had asked for it."""
+    return Call(attempt, Request(to.idents, to.header, {}, {}, []), b"", [])

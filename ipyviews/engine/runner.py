@@ -183,6 +183,7 @@ class Runner:
         self._sharing.close_call(call, outcome)
         outcomes.shorten(outcome, _name(call))
         self._send(call, outcome, started, ended, wrote=wrote)
+        self._backlog.unanswered = None
         # What this client is to know is in its reply.
         self._sharing.tell()
 

@@ -13,7 +13,8 @@ op          fields                                   answer
 ``start``   ``kernel`` (any name), ``argv``,          ``pid, way`` ("fork" or "exec"), ``why`` (not
             ``env`` (whole), ``cwd`` (or null)        forked; null)
 ``signal``  ``pid, signal`` (number)                  - (to the process group; a gone one is fine)
-``list``    -                                         ``kernels: [{kernel, pid, way, …}]``
+``list``    -                                         ``kernels: [{kernel, pid, way, …}]``, and
+                                                     ``ended``: the last exit of each, as pushed
 ``clients`` ``n`` connected to the controller         -
 ``ready``   - (the controller: sockets are bound)     -
 ``end``     ``reason`` (optional)                     - (the cluster ends)
@@ -30,6 +31,9 @@ It pushes to all who are connected:
 Lifetimes: an attached cluster's owner holds the other end of stdin. After its end, and while no
 client is connected, the grace runs; then the cluster ends. A detached one has no owner; its idle
 limit runs while no client is connected.
+
+A controller that dies is started again: it takes over the kernels, which are this program's
+children, and clients come back by themselves. One that dies again and again ends the cluster.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +64,11 @@ if TYPE_CHECKING:
 
 #: How long a polite end may take, then the end after SIGTERM, then that after SIGKILL [s].
 POLITE, TERMINATE, KILL = 2.0, 1.0, 2.0
+
+#: A controller that dies is started again, but only so often [count] in so long [s].
+MOST_RETURNS, RETURNS_TIME = 3, 60.0
+#: When it is not, clients have so long to read why the cluster ends [s].
+READING = 0.5
 
 
 class Agent:
@@ -86,6 +96,10 @@ class Agent:
         self._peers: set[Peer] = set()
         self._children: dict[int, Child] = {}
         self._controller = 0
+        #: When controllers that had died were started again, by the monotonic clock [s].
+        self._returns: deque[float] = deque(maxlen=MOST_RETURNS)
+        #: How each kernel ended last, for a controller that was not there.
+        self._exits: dict[str, dict[str, Any]] = {}
         self._is_ready = False
         self._has_owner = not config["detached"]
         self._clients = 0
@@ -207,7 +221,7 @@ class Agent:
             for child in self._children.values()
             if child.pid != self._controller
         ]
-        return {"ok": True, "kernels": kernels}
+        return {"ok": True, "kernels": kernels, "ended": list(self._exits.values())}
 
     def _on_clients(self, request: dict[str, Any]) -> dict[str, Any]:
         self._clients = int(request["n"])
@@ -303,7 +317,9 @@ class Agent:
             out_of_memory=returncode == -signal.SIGKILL and self._watch.is_evident(),
             memory_limit=limit,
         )
-        self._push(push="exit", kernel=child.order.name, **dataclasses.asdict(report))
+        told = {"kernel": child.order.name, **dataclasses.asdict(report)}
+        self._exits[child.order.name] = told
+        self._push(push="exit", **told)
         self._finish_if_empty()
 
     def _on_controller_exit(self, returncode: int) -> None:
@@ -311,10 +327,27 @@ class Agent:
         self._controller = 0
         if not self._is_ready:
             self._tell_starter(error=reason, tail=self._log_tail())
+        elif returncode and not self._is_ending and self._config["provisioner"] == "agent":
+            self._replace_controller(reason)
+            return
         if self._is_ending:
             self._after(0.0, "terminate", self._terminate)
         self._end(reason)
         self._finish_if_empty()
+
+    def _replace_controller(self, reason: str) -> None:
+        """Start another one, unless they die too often."""
+        now = time.monotonic()
+        if len(self._returns) == MOST_RETURNS and now - self._returns[0] < RETURNS_TIME:
+            reason = f"{reason}, after {MOST_RETURNS} others within {RETURNS_TIME:.0f} s"
+            rundir.write_private(self._folder / rundir.END_FILE, reason)
+            self._after(READING, "end", functools.partial(self._end, reason))
+            return
+        self._returns.append(now)
+        # Whoever comes back is counted again.
+        self._clients = 0
+        self._review_lifetime()
+        self._start_controller()
 
     # -- the end -------------------------------------------------------------------------------
 

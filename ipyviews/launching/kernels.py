@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import signal
 import sys
 import warnings
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipyviews.ids import EngineId
+    from ipyviews.launching.link import Running
 
     ExitHandler = Callable[[EngineId, int, ExitReport], None]
 
@@ -134,26 +136,73 @@ class KernelLauncher:
         ClusterError
             If the agent refuses: no such program, no such folder.
         """
+        kernel = self._make(engine_id, incarnation, request)
+        await kernel.launch()
+        return kernel
+
+    def adopt(
+        self, engine_id: EngineId, incarnation: int, request: KernelRequest, process: Running | None
+    ) -> LaunchedKernel:
+        """Take over a kernel that another controller of this cluster has started.
+
+        Parameters
+        ----------
+        engine_id, incarnation, request
+            As for `start`.
+        process
+            What the agent says of it; None for one that has ended and can only be restarted.
+
+        Raises
+        ------
+        UsageError
+            If there is no such kernelspec any more.
+        """
+        kernel = self._make(engine_id, incarnation, request)
+        kernel.adopt(process)
+        return kernel
+
+    async def running(self) -> tuple[dict[str, Running], dict[str, ExitReport]]:
+        """Return the kernels that another controller left with the agent, and how others ended.
+
+        By name: "e" and the number of the engine.
+        """
+        return ({}, {}) if self._link is None else await self._link.kernels()
+
+    async def kill(self, pid: int) -> None:
+        """Kill a kernel that nobody knows."""
+        if self._link is not None:
+            await self._link.ask("signal", pid=pid, signal=signal.SIGKILL)
+
+    def _make(
+        self, engine_id: EngineId, incarnation: int, request: KernelRequest
+    ) -> LaunchedKernel:
         name = request.kernel or ENGINE_KERNEL
+        spec = self._specs.get_kernel_spec(name)
+        if "transport_encryption" in self._transport:
+            check_encryption(name, spec)
+        make = functools.partial(self._manager, engine_id, request, spec)
+        kernel = LaunchedKernel(
+            engine_id, incarnation, make, spec, self._on_exit, folder=self._folder, request=request
+        )
+        self._kernels.add(kernel)
+        return kernel
+
+    def _manager(
+        self, engine_id: EngineId, request: KernelRequest, spec: KernelSpec
+    ) -> AsyncKernelManager:
         manager = AsyncKernelManager(
-            kernel_name=name,
+            kernel_name=request.kernel or ENGINE_KERNEL,
             kernel_spec_manager=self._specs,
             **self._transport,
             connection_file=str(self._folder / f"e{engine_id}.json"),
             context=self._context,
             shutdown_wait_time=SHUTDOWN_TIME,
         )
-        spec = self._specs.get_kernel_spec(name)
-        if "transport_encryption" in self._transport:
-            check_encryption(name, spec)
         if self._link is not None and "kernel_provisioner" not in spec.metadata:
             manager.provisioner = AgentProvisioner(
                 parent=manager, kernel_id=f"e{engine_id}", kernel_spec=spec, link=self._link
             )
-        kernel = LaunchedKernel(engine_id, incarnation, manager, spec, self._on_exit)
-        self._kernels.add(kernel)
-        await kernel.launch(self._folder, request)
-        return kernel
+        return manager
 
     def forget(self, kernel: LaunchedKernel) -> None:
         """Let go of a kernel that was ended for good."""
@@ -175,27 +224,34 @@ class KernelLauncher:
 
 
 class LaunchedKernel:
-    """One kernel, through all its restarts; made by `KernelLauncher.start`."""
+    """One kernel, through all its restarts; made by `KernelLauncher`."""
 
     def __init__(
         self,
         engine_id: EngineId,
         incarnation: int,
-        manager: AsyncKernelManager,
+        make_manager: Callable[[], AsyncKernelManager],
         spec: KernelSpec,
         on_exit: ExitHandler,
+        *,
+        folder: Path,
+        request: KernelRequest,
     ) -> None:
         self.engine_id = engine_id
         #: Counts on with each restart.
         self.incarnation = incarnation
         #: Name of its kernelspec, and the language that names.
-        self.kernel_name = manager.kernel_name
+        self.kernel_name = request.kernel or ENGINE_KERNEL
         self.language = str(spec.language)
         #: "signal" or "message".
         self.interrupt_mode = str(spec.interrupt_mode)
-        self._manager = manager
+        self._make_manager = make_manager
+        self._manager = make_manager()
         self._spec = spec
         self._on_exit = on_exit
+        self._folder = folder
+        self._request = request
+        self._is_adopted = False
         self._watching: asyncio.Task[None] | None = None
         self._last_words: Path | None = None
         #: True once its end was asked for, or seen.
@@ -229,16 +285,28 @@ class LaunchedKernel:
         last = channel if channel == "apply" else info[f"{channel}_port"]
         return f"ipc://{info['ip']}-{last}"
 
-    async def launch(self, folder: Path, request: KernelRequest) -> None:
+    async def launch(self) -> None:
         """Start its process for the first time; called by the launcher."""
+        request = self._request
         options: dict[str, Any] = {"env": {**os.environ, **request.env}}
         if request.cwd is not None:
             options["cwd"] = request.cwd
         if "ipykernel_launcher" in self._spec.argv:
             options["extra_arguments"] = list(ENGINE_OPTIONS)
         if self._manager.provisioner is None:
-            self._last_words = folder / f"e{self.engine_id}.log"
+            self._last_words = self._folder / f"e{self.engine_id}.log"
         await self._start(functools.partial(self._manager.start_kernel, **options))
+
+    def adopt(self, process: Running | None) -> None:
+        """Take over its process, if it has one; called by the launcher."""
+        self._is_adopted = True
+        if self.connection_file.exists():
+            self._manager.load_connection_file()
+        self._is_over = process is None
+        provisioner = self._manager.provisioner
+        if process is not None and isinstance(provisioner, AgentProvisioner):
+            provisioner.adopt(process)
+            self._watching = asyncio.create_task(self._watch())
 
     async def interrupt(self) -> None:
         """Interrupt what it runs, by signal or by message as its kernelspec says."""
@@ -260,7 +328,15 @@ class LaunchedKernel:
         now = now or self._is_over
         await self._unwatch()
         self.incarnation += 1
-        await self._start(functools.partial(self._manager.restart_kernel, now=now))
+        if not self._is_adopted:
+            await self._start(functools.partial(self._manager.restart_kernel, now=now))
+            return
+        # Its manager does not know how it was started, and cannot be told in public.
+        await self._manager.shutdown_kernel(now=now, restart=True)
+        self._manager, self._is_adopted = self._make_manager(), False
+        if self.connection_file.exists():
+            self._manager.load_connection_file()
+        await self.launch()
 
     async def shutdown(self, now: bool = False) -> None:
         """End it for good.

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.errors import ClusterError
 from ipyviews.launching.exits import ExitReport
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 #: Longest line [bytes]; an environment is the longest part of one.
 _LINE_LIMIT = 1 << 24
 _GONE = "the agent of the cluster is gone."
+
+
+class Running(NamedTuple):
+    """A kernel that the agent runs."""
+
+    pid: int
+    #: "fork" or "exec".
+    way: str
+    #: Its exit report, to come.
+    exit: asyncio.Future[ExitReport]
 
 
 class AgentLink:
@@ -102,6 +112,14 @@ class AgentLink:
         answer = await self.ask("start", kernel=kernel, argv=argv, env=env, cwd=cwd)
         return answer, answer.pop("exit")
 
+    async def kernels(self) -> tuple[dict[str, Running], dict[str, ExitReport]]:
+        """Return the kernels that run, and how others ended last, by name."""
+        answer = await self.ask("list")
+        running = {
+            one["kernel"]: Running(one["pid"], one["way"], one["exit"]) for one in answer["kernels"]
+        }
+        return running, {one["kernel"]: _report(one) for one in answer["ended"]}
+
     async def close(self) -> None:
         """Disconnect; the kernels go on."""
         self._is_gone = True
@@ -128,17 +146,16 @@ class AgentLink:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "push" not in message:
-            if "pid" in message:
-                # Made here and not by the asker: the exit may be the next line.
-                message["exit"] = asyncio.get_running_loop().create_future()
-                self._exits[message["pid"]] = message["exit"]
+            # Made here and not by the asker: the exit may be the next line.
+            for one in [message] if "pid" in message else message.get("kernels", ()):
+                fresh = asyncio.get_running_loop().create_future()
+                one["exit"] = self._exits.setdefault(one["pid"], fresh)
             answer = self._answers.pop(message["id"], None)
             if answer is not None and not answer.done():
                 answer.set_result(message)
             return
         if message["push"] == "exit":
-            names = {field.name for field in dataclasses.fields(ExitReport)}
-            report = ExitReport(**{name: message[name] for name in names})
+            report = _report(message)
             future = self._exits.pop(report.pid, None)
             if future is not None and not future.done():
                 future.set_result(report)
@@ -155,3 +172,8 @@ class AgentLink:
                 future.set_result(ExitReport(pid, -signal.SIGKILL, sentence, self_inflicted=False))
         self._answers.clear()
         self._exits.clear()
+
+
+def _report(told: dict[str, Any]) -> ExitReport:
+    names = {field.name for field in dataclasses.fields(ExitReport)}
+    return ExitReport(**{name: told[name] for name in names})

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jupyter_client.connect import KernelConnectionInfo
 
     from ipyviews.launching.exits import ExitReport
+    from ipyviews.launching.link import Running
 
 #: How long a kernel may take to say at which TCP ports it listens, and how often to look [s].
 PORTS_S = 60.0
@@ -127,6 +128,12 @@ class AgentProvisioner(KernelProvisionerBase):
             await asyncio.sleep(LOOK_S)
         manager.load_connection_file()
         self.connection_info = manager.get_connection_info()
+
+    def adopt(self, process: Running) -> None:
+        """Take over a kernel that the agent runs already."""
+        manager: Any = self.parent
+        self.connection_info = manager.get_connection_info()
+        self.pid, self.way, self.exit = process
 
     async def cleanup(self, restart: bool = False) -> None:
         """Let go of the link to the agent, if it is this provisioner's own."""

@@ -29,6 +29,9 @@ LONGEST_PATH = 107
 #: A folder younger than this [s] may not be locked yet.
 SETTLING = 10.0
 
+#: Says why a cluster ends whose controller cannot say it.
+END_FILE = "ended"
+
 _FOLDER_NAME = re.compile(r"[0-9a-f]{8}")
 _HOW_TO_START = "start one with `ipyviews start`, or `Cluster(n=4)`"
 
@@ -150,6 +153,14 @@ def read_description(path: Any) -> dict[str, Any] | None:
         if isinstance(content, dict) and "cluster" in content:
             return content
     return None
+
+
+def controller_pid(folder: Path) -> int | None:
+    """Return the process id of a cluster's controller, the latest one; None if it tells none."""
+    try:
+        return _read_cluster_file(folder / "cluster.json").pid
+    except UsageError:
+        return None
 
 
 def write_private(path: Path, text: str) -> None:

@@ -73,7 +73,6 @@ def owned(script):
     "killed",
     [
         ("owner",),
-        ("controller",),
         ("owner", "controller"),
         ("agent",),
         ("owner", "agent"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ipyviews as ipp
-from ipyviews.client import link
+from ipyviews.client import returning
 from tests.client.fakes import FakeController
 from tests.waiting import wait_until
 
@@ -160,7 +160,7 @@ AWAITING: dict[str, Callable[[Any], Any]] = {
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(link, "DOUBT_S", 0.02)
+    monkeypatch.setattr(returning, "DOUBT_S", 0.02)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ipyviews.client import ledger, link
+from ipyviews.client import ledger, returning
 from ipyviews.client.aio import AsyncClient
 from ipyviews.errors import ClusterError, ControllerLost, TooManyPending, UsageError
 from tests.client.fakes import FakeController
@@ -61,7 +61,7 @@ async def test_a_controller_that_does_not_answer_ends_at_the_timeout():
 
 
 async def test_a_dead_controller_ends_every_wait(fake, monkeypatch):
-    monkeypatch.setattr(link, "DOUBT_S", 0.02)
+    monkeypatch.setattr(returning, "DOUBT_S", 0.02)
     async with AsyncClient(fake.file, transport=fake.transport) as rc:
         fake.holding = True
         waits = [

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from ipyviews.client import link
+from ipyviews.client import link, returning
 from ipyviews.client.client import Client
 from ipyviews.errors import (
     ClusterError,
@@ -94,7 +94,7 @@ def test_a_key_mismatch_ends_at_the_timeout_and_names_the_causes():
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(link, "DOUBT_S", 0.02)
+    monkeypatch.setattr(returning, "DOUBT_S", 0.02)
 
 
 def test_a_dead_controller_fails_what_waits_and_all_later_calls(fake, rc, quick):

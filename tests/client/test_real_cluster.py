@@ -10,6 +10,7 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 import ipyviews
@@ -111,11 +112,23 @@ def test_a_killed_engine_fails_its_call_and_comes_back_by_restart():
         assert rc[:].apply_sync(pow, 2, 2) == [4, 4]
 
 
-def test_a_killed_controller_ends_every_wait_within_two_seconds():
+def test_a_killed_controller_is_replaced_and_its_calls_go_on():
+    with ipyviews.Cluster(n=1) as rc:
+        result = rc[0].apply_async(lambda: __import__("time").sleep(1.5) or 5)
+        wait_until(lambda: rc.status()["engines"][0]["running"] == 1)
+        killed = rc.cluster.controller.pid
+        os.kill(killed, signal.SIGKILL)
+        assert result.get(20) == 5
+        assert rc.cluster.controller.pid != killed
+
+
+def test_a_controller_killed_with_its_agent_ends_every_wait_within_two_seconds():
     with ipyviews.Cluster(n=1) as rc:
         result = rc[0].apply_async(time.sleep, 60)
         wait_until(lambda: rc.status()["engines"][0]["running"] == 1)
-        os.kill(rc.connection.address.pid, signal.SIGKILL)
+        agent = psutil.Process(rc.connection.address.pid).ppid()
+        for pid in (agent, rc.connection.address.pid):
+            os.kill(pid, signal.SIGKILL)
         with pytest.raises(ControllerLost, match="it has died"):
             result.get(2)
         with pytest.raises(ClusterError):

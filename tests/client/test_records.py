@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ipyviews.client import link, records
+from ipyviews.client import records, returning
 from ipyviews.client.aio import AsyncClient
 from ipyviews.errors import ControllerLost, EngineError, UsageError
 from tests.client.fakes import engine_info
@@ -40,7 +40,7 @@ def test_a_pending_result_is_asked_for_once_and_the_controller_answers_when_it_i
 
 
 def test_the_wait_for_a_result_of_the_controller_ends_with_its_death(pending, rc, monkeypatch):
-    monkeypatch.setattr(link, "DOUBT_S", 0.02)
+    monkeypatch.setattr(returning, "DOUBT_S", 0.02)
     result = rc.get_result(["other-1.0", "other-1.1"])
     wait_until(lambda: asked(pending, "result"))
     pending.die()
@@ -49,7 +49,7 @@ def test_the_wait_for_a_result_of_the_controller_ends_with_its_death(pending, rc
 
 
 async def test_the_awaited_one_does_too(pending, monkeypatch):
-    monkeypatch.setattr(link, "DOUBT_S", 0.02)
+    monkeypatch.setattr(returning, "DOUBT_S", 0.02)
     async with AsyncClient(pending.file, transport=pending.transport) as rc:
         result = rc.get_result("other-1.0")
         await asyncio.to_thread(wait_until, lambda: asked(pending, "result"))
@@ -70,7 +70,7 @@ async def test_the_awaited_one_does_too(pending, monkeypatch):
     ],
 )
 def test_a_question_ends_with_the_controller_s_death(fake, rc, monkeypatch, ask):
-    monkeypatch.setattr(link, "DOUBT_S", 0.02)
+    monkeypatch.setattr(returning, "DOUBT_S", 0.02)
     fake.mute = True
     fake.on_request = lambda name: fake.loop.call_soon(
         lambda: [port.close() for port in fake._ports]

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from ipyviews.client import ledger, link
+from ipyviews.client import ledger, returning
 from ipyviews.errors import ClusterError
 from tests.waiting import wait_until
 
@@ -82,7 +82,7 @@ def die(fake, rc):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(link, "DOUBT_S", 0.02)
+    monkeypatch.setattr(returning, "DOUBT_S", 0.02)
     monkeypatch.setattr(ledger, "MAX_TASKS", 100)
 
 

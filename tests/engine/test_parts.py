@@ -121,7 +121,7 @@ def calls(*attempts: str, **ours) -> list[backlog.Call]:
 
 def test_backlog_gives_one_call_at_a_time_in_order():
     work = backlog.Backlog()
-    assert [work.add(calls(name)) for name in ("a", "b", "a")] == [True, True, False]
+    assert [len(work.add(calls(name))) for name in ("a", "b", "a")] == [0, 0, 1]
     assert work.take().attempt == "a"
     assert work.take() is None
     work.running = None
@@ -145,9 +145,20 @@ def test_an_urgent_call_goes_before_those_that_wait():
 def test_backlog_remembers_a_bounded_number_of_attempts(monkeypatch):
     monkeypatch.setattr(backlog, "MEMORY", 3)
     work = backlog.Backlog()
-    assert all(work.add(calls(name)) for name in "abcd")
+    assert not any(work.add(calls(name)) for name in "abcd")
+    assert [call.attempt for call in work.add(calls("b"))] == ["b"]
+    assert not work.add(calls("a"))
+
+
+def test_what_had_not_begun_when_a_controller_died_can_be_queued_again():
+    work = backlog.Backlog()
+    work.add(calls("a", "b"))
+    assert work.take().attempt == "a"
+    work.drop_waiting()
+    assert work.holds() == ["a"]
+    assert work.unanswered.attempt == "a"
     assert not work.add(calls("b"))
-    assert work.add(calls("a"))
+    assert work.holds() == ["a", "b"]
 
 
 @pytest.mark.parametrize("changed", ["part", "small buffer", "large length", "count"])

@@ -29,6 +29,16 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 """ + OBEDIENT.replace("break", "continue")
 
 
+#: A controller that ends once it was ready.
+ORDERLY = """
+import socket, sys
+agent = socket.socket(socket.AF_UNIX)
+agent.connect(sys.argv[1] + "/agent.sock")
+agent.sendall(b'{"id": 0, "op": "ready"}\\n')
+agent.recv(100)
+"""
+
+
 def program(text):
     return [sys.executable, "-c", text]
 
@@ -341,6 +351,54 @@ def test_everything_ends_with_the_controller(start, wait_until, detached):
     agent = start(detached=detached)
     os.kill(agent.controller_pid, signal.SIGKILL)
     wait_until(lambda: not agent.folder.exists())
+
+
+def controllers(agent):
+    """The agent's children; a cold agent has no other."""
+    return psutil.Process(agent.pid).children()
+
+
+def kill_and_wait(agent, wait_until):
+    """Kill the controller, wait for another one, and return that."""
+    (old,) = controllers(agent)
+    old.kill()
+    return wait_until(lambda: [one for one in controllers(agent) if one.pid != old.pid])[0]
+
+
+def test_a_controller_that_dies_is_started_again_but_not_for_ever(start, wait_until):
+    agent = start(warm=True)
+    for _ in range(3):
+        kill_and_wait(agent, wait_until)
+    reason = agent.folder / rundir.END_FILE
+    controllers(agent)[0].kill()
+    told = wait_until(lambda: reason.exists() and reason.read_text())
+    assert told == ("the controller died: killed by SIGKILL, after 3 others within 60 s")
+    wait_until(lambda: not agent.folder.exists())
+
+
+def test_a_controller_that_ends_in_order_ends_the_cluster(start, wait_until):
+    agent = start(ORDERLY, warm=True)
+    wait_until(lambda: not agent.folder.exists())
+
+
+def test_without_owner_and_clients_a_new_controller_does_not_keep_the_cluster(start, wait_until):
+    agent = start(warm=True, grace=0.3)
+    agent.let_go()
+    kill_and_wait(agent, wait_until)
+    wait_until(lambda: not agent.folder.exists())
+
+
+async def test_exits_that_nobody_heard_are_told_later(start):
+    agent = start()
+    first = AgentLink(agent.folder / "agent.sock")
+    _, report = await run(first, program("import sys; sys.exit(5)"), cwd=None)
+    assert (await report).returncode == 5
+    await first.close()
+    second = AgentLink(agent.folder / "agent.sock")
+    running, ended = await second.kernels()
+    await second.close()
+    assert running == {}
+    assert [one.returncode for one in ended.values()] == [5]
 
 
 async def test_programs_die_with_a_killed_agent(start, wait_until):

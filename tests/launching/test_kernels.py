@@ -11,6 +11,8 @@ import pytest
 
 from ipyviews.errors import ClusterError, UsageError
 from ipyviews.launching.exits import TAIL_SIZE
+from ipyviews.launching.kernels import KernelRequest
+from tests.launching.conftest import make_box
 
 pytestmark = pytest.mark.kernels
 
@@ -232,6 +234,42 @@ async def test_dead_kernel_is_restarted_and_lives(box):
     assert await box.evaluate(client, "__import__('time').sleep(0.3)") == "None"
     await kernel.signal(signal.SIGKILL)
     assert (await box.exit())[1] == 2
+
+
+async def test_a_kernel_outlives_its_launcher_and_is_taken_over(box, tmp_path):
+    kernel = await box.start(env={"WORD": "x"}, cwd=str(tmp_path))
+    client = await box.answers(kernel)
+    await box.run(client, "x = 5")
+    async with make_box(box.agent.folder, box.agent.folder / "agent.sock") as later:
+        running, ended = await later.launcher.running()
+        assert (list(running), ended) == (["e0"], {})
+        request = KernelRequest("python3", env={"WORD": "x"}, cwd=str(tmp_path))
+        adopted = later.launcher.adopt(0, 1, request, running["e0"])
+        assert (adopted.pid, adopted.way, adopted.info) == (kernel.pid, kernel.way, kernel.info)
+        assert await later.evaluate(client, "x") == "5"
+        await adopted.interrupt()
+        await adopted.restart()
+        assert adopted.info == kernel.info
+        await later.answers(adopted, client)
+        code = "(__import__('os').environ['WORD'], __import__('os').getcwd(), 'x' in globals())"
+        assert await later.evaluate(client, code) == repr(("x", str(tmp_path), False))
+        await adopted.signal(signal.SIGKILL)
+        assert (await later.exit())[:2] == (0, 2)
+
+
+async def test_a_kernel_that_ended_meanwhile_can_be_started_again(box):
+    kernel = await box.start()
+    await box.answers(kernel)
+    await kernel.signal(signal.SIGKILL)
+    await box.exit()
+    async with make_box(box.agent.folder, box.agent.folder / "agent.sock") as later:
+        running, ended = await later.launcher.running()
+        assert running == {}
+        assert ended["e0"].sentence == "killed by SIGKILL"
+        adopted = later.launcher.adopt(0, 1, KernelRequest("python3"), None)
+        await adopted.restart()
+        client = await later.answers(adopted)
+        assert await later.evaluate(client, "1 + 1") == "2"
 
 
 async def test_interrupt_ends_a_cell_not_the_kernel(either):

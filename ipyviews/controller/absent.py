@@ -1,0 +1,94 @@
+"""Work that clients of a detached cluster left behind, so that it outlives this controller too.
+
+While a client is there, it keeps what it has asked for and sends it again. When it is gone, its
+requests are written down until all their tasks have ended.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.controller.submissions import parse_submission
+from ipyviews.ids import ClientId, RequestId, TaskId, task_id
+from ipyviews.protocol.wire import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ipyviews.controller.records import Records
+    from ipyviews.controller.requests import Requests, Store
+    from ipyviews.store.journal import Journal
+
+#: Kind of notes.
+REQUEST = "request"
+
+
+class Absent:
+    """Requests of clients that are gone.
+
+    Parameters
+    ----------
+    journal
+        Where they are written down.
+    store, records
+        Have their tasks, and how they were asked for.
+    """
+
+    def __init__(self, journal: Journal, store: Store, records: Records) -> None:
+        self._journal = journal
+        self._store = store
+        self._records = records
+        #: How many of their tasks have not ended. [count]
+        self._left: dict[str, int] = {}
+
+    def gone(self, client: ClientId) -> None:
+        """Write down what a client has asked for that has not ended."""
+        places: dict[str, list[int]] = defaultdict(list)
+        for task, pending in self._store.of(client):
+            places[task.rpartition(".")[0]].append(pending.place)
+        for request, found in places.items():
+            self._write(client, request, found)
+
+    def ended(self, task: TaskId) -> None:
+        """Note that a task has ended."""
+        request = task.rpartition(".")[0]
+        if request in self._left:
+            self._left[request] -= 1
+            if not self._left[request]:
+                del self._left[request]
+                self._journal.drop(REQUEST, request)
+
+    def restore(self, requests: Requests, done: Collection[str]) -> None:
+        """Go on with what is written down, but for tasks that are done."""
+        for request, note in self._journal.read(REQUEST).items():
+            ours = note["ours"]
+            places = [one for one in ours["again"] if task_id(request, one) not in done]
+            if not places:
+                self._journal.drop(REQUEST, request)
+                continue
+            content, *buffers = self._journal.frames(REQUEST, request)
+            ours["again"] = places
+            header, metadata = note["header"], {"ipyviews": ours}
+            message = Message(header, {}, metadata, content, list(buffers), [])
+            self._left[request] = len(places)
+            requests.restore(
+                ClientId(note["client"]),
+                RequestId(request),
+                parse_submission(message),
+                header,
+                ours,
+            )
+
+    def _write(self, client: ClientId, request: str, places: list[int]) -> None:
+        record = self._records.memory.get(task_id(request, places[0]))
+        pending = self._store.get(task_id(request, places[0]))
+        if record is None:
+            return
+        ours: dict[str, Any] = {**record.origin.ours, "again": places}
+        buffers = pending.submission.buffers
+        # A copy of what is in shared memory: its owner is gone.
+        frames = [pending.submission.content, *buffers[:1], *self._records.whole(buffers[1:])]
+        self._left[request] = len(places)
+        value = {"client": client, "header": record.origin.header, "ours": ours}
+        self._journal.put(REQUEST, request, value, frames)

@@ -1,0 +1,292 @@
+"""What engines hold of the tasks of a controller that died, until their clients ask for them.
+
+Engines tell it when they are taken over: answers that nobody has received, what runs, what ran and
+left no answer. Clients then send again what has no reply, and each of these tasks is gone on with
+where it was left. One that no engine knows has not run, unless an engine was lost meanwhile or
+cannot tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ipyviews.controller.outputs import Flight, conclusion
+from ipyviews.core.events import Found, Kind, StrayEnded
+from ipyviews.errors import ProtocolError
+from ipyviews.ids import Attempt, EngineId, TaskId, parse_attempt
+from ipyviews.protocol.wire import Message, pack
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ipyviews.controller.fleet import Fleet
+    from ipyviews.controller.links import Link
+    from ipyviews.controller.outputs import Gate
+    from ipyviews.controller.receipts import Receipts
+    from ipyviews.controller.requests import PendingTask
+    from ipyviews.core.events import Event
+    from ipyviews.protocol.wire import Frame
+
+#: How long clients of a controller that died have to come back [s].
+RETURN_S = 60.0
+
+#: Of the output of each attempt so much waits for its client [bytes].
+MOST_OUTPUT = 2 * 1024 * 1024
+
+_GONE = "it ran, and its result was lost with the controller"
+_UNKNOWN = "the controller died, and the kernel cannot tell whether it ran"
+
+
+class Running(NamedTuple):
+    """An attempt that goes on."""
+
+    attempt: Attempt
+    link: Link
+    #: Its number among the calls of that life of its engine.
+    number: int
+
+
+class Answered(NamedTuple):
+    """An attempt that has ended."""
+
+    attempt: Attempt
+    link: Link
+    reply: Message
+
+
+class Missed(NamedTuple):
+    """An engine that was lost while no controller was there."""
+
+    engine: EngineId
+    incarnation: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Output:
+    """What an attempt has written: as its engine has kept it, and what came since."""
+
+    messages: list[Message] = field(default_factory=list)
+    size: int = 0
+    #: Whether nothing of it is missing.
+    is_whole: bool = False
+
+    def add(self, message: Message) -> None:
+        """Add a message, unless it is there."""
+        date = message.header.get("date")
+        if any(one.header.get("date") == date for one in reversed(self.messages)):
+            return
+        self.messages.append(message)
+        self.size += len(message.content)
+        if self.size > MOST_OUTPUT:
+            self.size -= len(self.messages.pop(0).content)
+            self.is_whole = False
+
+
+class Returns:
+    """What was found on engines.
+
+    Parameters
+    ----------
+    loop
+        Its timer.
+    gate, fleet, receipts
+        Of this controller.
+    feed
+        Takes events for the core.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        gate: Gate,
+        fleet: Fleet,
+        receipts: Receipts,
+        feed: Callable[[Event], object],
+    ) -> None:
+        self._loop = loop
+        self._gate = gate
+        self._fleet = fleet
+        self._receipts = receipts
+        self._feed = feed
+        #: Whether there was a controller before this one, and its clients may yet come.
+        self.is_open = False
+        self._running: dict[TaskId, Running] = {}
+        self._answered: dict[TaskId, Answered] = {}
+        self._lost: dict[TaskId, tuple[Attempt, str]] = {}
+        self._output: dict[TaskId, Output] = {}
+        self._missed: list[Missed] = []
+        #: Engines that cannot tell whether they run a cell.
+        self._mute: set[Link] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Begin to take note."""
+        self.is_open = True
+        self._timer = self._loop.call_later(RETURN_S, self._expire)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- engines ---------------------------------------------------------------------------------
+
+    def resumed(self, link: Link, told: Mapping[str, Any]) -> Attempt | None:
+        """Take what an engine tells when it is taken over; returns what it runs for others."""
+        link.calls = int(told.get("next", 0))
+        for name in told.get("gone", ()):
+            if (attempt := parse_attempt(str(name))) is not None:
+                self._lost[attempt.task] = (attempt, _GONE)
+        for name, content in told.get("cells", {}).items():
+            self.replied(link, Message({}, {"msg_id": name}, {}, pack(content), [], []))
+        name, number = told.get("running") or (told.get("cell"), -1)
+        attempt = parse_attempt(str(name))
+        if attempt is None and name is not None:
+            # A console's cell; one of ours may be waiting behind it.
+            self._mute.add(link)
+        if attempt is None or attempt.task in self._answered:
+            return None
+        self._running[attempt.task] = Running(attempt, link, number)
+        return attempt
+
+    def missed(self, engine: EngineId, incarnation: int, reason: str) -> None:
+        """Note an engine that was lost while no controller was there."""
+        self._missed.append(Missed(engine, incarnation, reason))
+
+    def replied(self, link: Link, message: Message) -> bool:
+        """Take an answer that nobody here has asked for; False if it means nothing."""
+        attempt = parse_attempt(message.parent_id)
+        is_ours = attempt is not None and link.id == attempt.routing_id
+        if attempt is None or not self.is_open or not is_ours:
+            return False
+        known = self._answered.get(attempt.task)
+        if known is not None and known.attempt.number >= attempt.number:
+            return False
+        self._answered[attempt.task] = Answered(attempt, link, message)
+        if self._running.pop(attempt.task, None) is not None:
+            self._feed(StrayEnded(self._loop.time(), attempt))
+        return True
+
+    def published(self, link: Link, message: Message) -> bool:
+        """Take output of an attempt whose client has not asked for it so far; False if it is not.
+
+        It comes as it is published, or as an ``output_again`` with all there was.
+        """
+        if message.msg_type == "output_again":
+            self._told_again(link, message)
+            return True
+        attempt = parse_attempt(message.parent_id)
+        if attempt is None or (
+            attempt.task not in self._running and attempt.task not in self._output
+        ):
+            return False
+        known = Output(is_whole=link.can_apply)
+        self._output.setdefault(attempt.task, known).add(message)
+        return True
+
+    def _told_again(self, link: Link, message: Message) -> None:
+        try:
+            told = message.read()
+            attempt, is_whole = parse_attempt(str(told["attempt"])), told["whole"] is True
+            parts = list(_parts(told["messages"], message.buffers))
+        except (ProtocolError, KeyError, TypeError, ValueError):
+            return
+        if attempt is None or attempt.routing_id != link.id or not self.is_open:
+            return
+        since = self._output.pop(attempt.task, Output()).messages
+        output = self._output[attempt.task] = Output(is_whole=is_whole)
+        for part in (*parts, *since):
+            output.add(part)
+
+    def engine_lost(self, link: Link, reason: str) -> None:
+        """Note that an engine is lost, with what it ran."""
+        for task, running in list(self._running.items()):
+            if running.link is link:
+                del self._running[task]
+                sentence = f"engine {link.engine} was lost while it ran task {task}: {reason}"
+                self._lost[task] = (running.attempt, sentence)
+
+    # -- clients ---------------------------------------------------------------------------------
+
+    def claim(self, task: TaskId, pending: PendingTask) -> tuple[Found | None, Flight | None]:
+        """Tell what is known of a task that its client sends again, and its answer if there is one.
+
+        Returns
+        -------
+        found : Found or None
+            None when it has not run.
+        flight : Flight or None
+            For the core's reply.
+        """
+        output = self._output.pop(task, Output())
+        if (answered := self._answered.pop(task, None)) is not None:
+            self._running.pop(task, None)
+            self._repeat(answered, pending, output)
+            return self._pass_on(answered, pending, is_whole=output.is_whole)
+        if (running := self._running.pop(task, None)) is not None:
+            attempt, link, number = running
+            flight = self._gate.open(
+                attempt.msg_id, attempt, pending.kind, pending.client, link, number
+            )
+            flight.has_gap = not (output.is_whole or (link.can_apply and not output.messages))
+            self._repeat(running, pending, output)
+            return Found(attempt), None
+        if (lost := self._lost.pop(task, None)) is not None:
+            return Found(lost[0], lost=lost[1]), None
+        return self._doubt(task, pending), None
+
+    def _repeat(self, run: Running | Answered, pending: PendingTask, output: Output) -> None:
+        for message in output.messages:
+            self._gate.repeat(run.link, pending.client, run.attempt, message)
+
+    def _pass_on(
+        self, answered: Answered, pending: PendingTask, *, is_whole: bool
+    ) -> tuple[Found, Flight]:
+        attempt, link, reply = answered
+        status, ran_s, wrote = conclusion(reply, pending.kind)
+        flight = Flight(attempt.msg_id, attempt, pending.kind, pending.client, link)
+        flight.reply, flight.status, flight.ran_s = reply, status, ran_s
+        flight.incomplete = wrote and not is_whole
+        return Found(attempt, status, ran_s), flight
+
+    def _doubt(self, task: TaskId, pending: PendingTask) -> Found | None:
+        """Tell where a task may have run that no engine knows."""
+        allowed = pending.engines
+        for engine, incarnation, reason in self._missed:
+            if allowed is None or engine in allowed:
+                sentence = f"engine {engine} may have run task {task} and was lost: {reason}"
+                return Found(Attempt(task, engine, incarnation, 1), lost=sentence)
+        if pending.kind is Kind.APPLY:
+            return None
+        for one in self._fleet:
+            link = one.link
+            is_mute = link is not None and (link in self._mute or not link.can_apply)
+            if is_mute and (allowed is None or one.id in allowed):
+                sentence = f"task {task} may have run on engine {one.id}: {_UNKNOWN}"
+                return Found(Attempt(task, one.id, one.incarnation, 1), lost=sentence)
+        return None
+
+    def _expire(self) -> None:
+        """Let go of what nobody has asked for."""
+        self.is_open = False
+        for _, link, reply in self._answered.values():
+            number = reply.header.get("seq")
+            self._receipts.received(link, reply.parent_id if number is None else int(number))
+        self._answered.clear()
+        self._output.clear()
+        self._lost.clear()
+        self._missed.clear()
+        self._mute.clear()
+
+
+def _parts(told: Sequence[Sequence[Any]], buffers: Sequence[Frame]) -> Iterator[Message]:
+    """Make messages of what an engine tells again."""
+    first = 0
+    for msg_type, content, metadata, date, count in told:
+        header = {"msg_type": str(msg_type), "date": str(date)}
+        own = list(buffers[first : first + count])
+        first += count
+        yield Message(header, {}, dict(metadata), pack(content), own, [])

@@ -1,0 +1,64 @@
+"""How cells ended, by the name of their request.
+
+A kernel's reply to a controller that has died is lost. The next controller is told from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: So many are remembered [count]; of larger replies only how they ended [bytes].
+MOST_CELLS = 100
+MOST_BYTES = 64 * 1024
+
+
+class Cells:
+    """The last cells of a kernel."""
+
+    def __init__(self) -> None:
+        #: The one that was begun and has no reply.
+        self.running: str | None = None
+        self._replies: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    def sent(self, msg_type: Any, content: Any, parent: Any) -> None:
+        """Take note of a message that the kernel sends; from any thread."""
+        if msg_type not in ("status", "execute_reply") or not isinstance(parent, dict):
+            return
+        header: Mapping[str, Any] = parent.get("header") or parent
+        if header.get("msg_type") != "execute_request" or header.get("subshell_id"):
+            return
+        name = str(header.get("msg_id"))
+        if msg_type == "execute_reply":
+            self._replies[name] = _small(content)
+            if len(self._replies) > MOST_CELLS:
+                self._replies.popitem(last=False)
+            self.running = None
+        elif content.get("execution_state") == "busy":
+            self.running = name
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Let go of replies that have arrived."""
+        for name in names:
+            self._replies.pop(name, None)
+
+    def replies(self) -> dict[str, dict[str, Any]]:
+        """Return the replies that are remembered."""
+        return dict(self._replies)
+
+
+def _small(content: Any) -> dict[str, Any]:
+    try:
+        size = len(json.dumps(content))
+    except (TypeError, ValueError):
+        # The kernel's own session knows more types than JSON has.
+        size = MOST_BYTES + 1
+    if size <= MOST_BYTES:
+        return dict(content)
+    kept = {"status", "execution_count", "ename"}
+    cut = {key: value for key, value in content.items() if key in kept}
+    return {"evalue": "", "traceback": [], "user_expressions": {}, "payload": []} | cut

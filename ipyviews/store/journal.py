@@ -1,0 +1,153 @@
+"""What a controller must know that takes over from one that died: an SQLite file in the run folder.
+
+Written behind: `put` and `drop` are a queue's, a thread of its own writes what has come in one
+transaction. What a process has written there survives its own death by any signal; that of the
+machine ends the cluster anyhow, so nothing is flushed to the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from ipyviews.errors import ClusterError
+from ipyviews.protocol.wire import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ipyviews.protocol.wire import Frame
+
+    Fields = dict[str, Any]
+    #: Kind, name, and what is to be kept of it; None for nothing any more.
+    Note = tuple[str, str, tuple[Fields, Sequence[Frame]] | None]
+
+log = logging.getLogger(__name__)
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS notes (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    UNIQUE (kind, name)
+);
+CREATE TABLE IF NOT EXISTS frames (
+    note INTEGER NOT NULL REFERENCES notes (place) ON DELETE CASCADE,
+    place INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS frames_of ON frames (note);
+"""
+
+#: Notes in one transaction. [count]
+BATCH = 500
+
+
+class Journal:
+    """Notes by kind and name.
+
+    Parameters
+    ----------
+    path
+        Made if it is not there, readable for its user only.
+
+    Raises
+    ------
+    ClusterError
+        It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(path, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = OFF")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise ClusterError(f"the controller's file {path} cannot be used: {error}") from error
+        self._queue: SimpleQueue[Note | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def read(self, kind: str) -> dict[str, Fields]:
+        """Return the notes of a kind in the order of their first writing; before any `put`."""
+        rows = self._db.execute(
+            "SELECT name, value FROM notes WHERE kind = ? ORDER BY place", (kind,)
+        )
+        return {name: json.loads(value) for name, value in rows}
+
+    def frames(self, kind: str, name: str) -> list[bytes]:
+        """Return the frames of a note; before any `put`."""
+        rows = self._db.execute(
+            "SELECT data FROM frames JOIN notes ON note = notes.place "
+            "WHERE kind = ? AND name = ? ORDER BY frames.place",
+            (kind, name),
+        )
+        return [data for (data,) in rows]
+
+    def put(self, kind: str, name: str, value: Fields, frames: Sequence[Frame] = ()) -> None:
+        """Write a note, or write it anew, soon."""
+        self._start()
+        self._queue.put((kind, name, (value, frames)))
+
+    def drop(self, kind: str, name: str) -> None:
+        """Remove a note, soon; one that is not there is fine."""
+        self._start()
+        self._queue.put((kind, name, None))
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+        self._db.close()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="ipyviews-journal", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (note := self._queue.get()) is not None:
+            batch = [note]
+            while len(batch) < BATCH and not self._queue.empty():
+                if (more := self._queue.get()) is None:
+                    self._write(batch)
+                    return
+                batch.append(more)
+            self._write(batch)
+
+    def _write(self, batch: Sequence[Note]) -> None:
+        try:
+            with self._db:
+                for note in batch:
+                    self._write_one(*note)
+        except sqlite3.Error as error:
+            # A full disk must not end a cluster; a successor then knows less.
+            log.warning("%s notes were not written: %s", len(batch), error)
+
+    def _write_one(
+        self, kind: str, name: str, value: tuple[Fields, Sequence[Frame]] | None
+    ) -> None:
+        if value is None:
+            self._db.execute("DELETE FROM notes WHERE kind = ? AND name = ?", (kind, name))
+            return
+        text, frames = pack(value[0]).decode(), value[1]
+        (place,) = self._db.execute(
+            "INSERT INTO notes (kind, name, value) VALUES (?, ?, ?) "
+            "ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value RETURNING place",
+            (kind, name, text),
+        ).fetchone()
+        self._db.execute("DELETE FROM frames WHERE note = ?", (place,))
+        self._db.executemany(
+            "INSERT INTO frames (note, place, data) VALUES (?, ?, ?)",
+            ((place, number, frame) for number, frame in enumerate(frames)),
+        )
