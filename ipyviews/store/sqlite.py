@@ -135,6 +135,10 @@ class HistoryFile:
         """Drop records of tasks, None for all, and of engines; the number dropped."""
         return self._do(lambda: self._purge(names, engines))
 
+    def then(self, action: Callable[[], None]) -> None:
+        """Do something once all that was noted before is written; in the thread."""
+        self._queue.put(action)
+
     def close(self) -> None:
         """Write what waits, and close the file."""
         self._queue.put(None)
