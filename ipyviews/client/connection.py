@@ -141,6 +141,14 @@ class Connection:
             on_control=self._control_arrived,
             on_lost=self._lose,
         )
+        self._outbox = Outbox(self.session, self.ledger, self._io.post, self._send)
+        self._sharing = Sharing(
+            self.address.segments, self.session, self.ledger.lock, self._io.post, self._link.tell
+        )
+        self._arrivals = Arrivals(self.ledger, self._sharing, self._io.loop, self._trace)
+        end = self._arrivals.end
+        self._silence = Silence(self._io.loop, self.ledger, self._link, end)
+        self._arrivals.on_missing = self._silence.told
         self._returning = Returning(
             self.address,
             self._io.loop,
@@ -150,16 +158,9 @@ class Connection:
             greet=self._greet,
             welcomed=self._welcomed,
             nesting=self.nesting,
+            end=self._arrivals.end,
         )
         self._link.on_break = self._returning.doubt
-        self._outbox = Outbox(self.session, self.ledger, self._io.post, self._send)
-        self._sharing = Sharing(
-            self.address.segments, self.session, self.ledger.lock, self._io.post, self._link.tell
-        )
-        self._arrivals = Arrivals(self.ledger, self._sharing, self._io.loop, self._trace)
-        end = self._arrivals.end
-        self._silence = Silence(self._io.loop, self.ledger, self._link, end)
-        self._arrivals.on_missing = self._silence.told
         _living.add(self)
         #: Ends with the controller's answer to the greeting, or with the reason there is none.
         self.ready: Answer[Fields] = self._hello()

@@ -113,6 +113,8 @@ class Returning:
         Called with the answer to that.
     nesting
         What the call waits for that this client is used in.
+    end
+        Ends a task with an error.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Returning:
         greet: Callable[[], Answer[Fields]],
         welcomed: Callable[[Fields], None],
         nesting: Nesting,
+        end: Callable[[Task, Exception], None],
     ) -> None:
         self._folder = Path(address.folder) if address.folder else None
         self._loop = loop
@@ -135,6 +138,7 @@ class Returning:
         self._greet = greet
         self._welcomed = welcomed
         self._nesting = nesting
+        self._end = end
         self._is_looking = False
         self._since = 0.0
 
@@ -156,7 +160,7 @@ class Returning:
             self._is_looking = False
             return
         waited_s = time.monotonic() - self._since
-        life, why = self._successor(), self._end()
+        life, why = self._successor(), self._reason()
         if life not in ("", self._link.life):
             self._meet(life)
         elif why:
@@ -179,7 +183,7 @@ class Returning:
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
-    def _end(self) -> str:
+    def _reason(self) -> str:
         """Tell why there will be no other, if that is known."""
         try:
             return (self._folder / rundir.END_FILE).read_text() if self._folder else ""
@@ -204,11 +208,10 @@ class Returning:
             lost = self._send_again()
             # Questions are about what was sent before.
             refused = self._ask_again()
-            self._ledger.leave(lost)
         for asked in refused:
             asked.answer.settle(_unanswered(asked.name))
         for task in lost:
-            task.fail(_may_have_run(task))
+            self._end(task, _may_have_run(task))
         self._nesting.again()
         self._ledger.bell.ring()
 

@@ -7,6 +7,7 @@ requests are written down until all their tasks have ended.
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.submissions import parse_submission
@@ -57,7 +58,8 @@ class Absent:
             self._left[request] -= 1
             if not self._left[request]:
                 del self._left[request]
-                self._journal.drop(REQUEST, request)
+                # Never before its results are written: else both could be lost.
+                self._records.when_written(partial(self._journal.drop, REQUEST, request))
 
     def restore(self, requests: Requests, done: Collection[str]) -> None:
         """Go on with what is written down, but for tasks that are done."""

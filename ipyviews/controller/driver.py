@@ -323,10 +323,14 @@ class Driver:
         return self.config.folder.name if self.config.shared_memory else ""
 
     def _received(self, link: Link, number: int | str, task: TaskId) -> None:
-        """Note that a client has read the reply of a task."""
-        self.gate.receipts.received(link, number)
-        if self.records.unfetched is not None:
-            self.records.unfetched.read(client_of(task), task)
+        """Note that a client has read the reply of a task, or never will."""
+        unfetched, client = self.records.unfetched, client_of(task)
+        if unfetched is None or client in self.clients:
+            self.gate.receipts.received(link, number)
+        else:
+            self.records.when_written(partial(self.gate.receipts.received, link, number))
+        if unfetched is not None:
+            unfetched.read(client, task)
 
     def _client_gone(self, client: ClientId, orderly: bool) -> None:
         self.records.gone(client, orderly=orderly)

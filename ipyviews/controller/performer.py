@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ipyviews.controller.turns import Turns
@@ -127,7 +128,8 @@ class Performer:
             self._perform(effect, flight)
         if flight is not None and flight.reply is not None and not flight.is_told:
             # It is run again, or nobody is there to have it.
-            self.gate.receipts.received(flight.link, flight.receipt)
+            received = partial(self.gate.receipts.received, flight.link, flight.receipt)
+            self.records.when_written(received)
         return effects
 
     def quietly(self, work: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.submissions import Submission
@@ -202,6 +203,13 @@ class Records:
             self._keep_unclaimed(task, buffers, set())
             if self._for_absent:
                 self._write(task)
+
+    def when_written(self, action: Callable[[], None]) -> None:
+        """Do something once what nobody was there to take is in the file; at once without one."""
+        if self._file is None or not self._for_absent:
+            action()
+            return
+        self._file.then(partial(_call_in, self._loop, action))
 
     async def written_down(self) -> frozenset[str]:
         """Name the tasks that the file has a record of."""
@@ -481,3 +489,7 @@ def _names(content: Fields) -> list[TaskId]:
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
         raise UsageError("`tasks` must be a list of task ids")
     return [TaskId(task) for task in dict.fromkeys(tasks)]
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(action)

@@ -147,6 +147,10 @@ class HistoryFile:
             "history_waiting": (self._queue.qsize(), self.limits.waiting, dropped),
         }
 
+    def then(self, action: Callable[[], None]) -> None:
+        """Do something once all that was noted before is written; in the thread."""
+        self._queue.put(action)
+
     def close(self) -> None:
         """Write what waits, and close the file."""
         self._queue.put(None)

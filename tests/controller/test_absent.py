@@ -167,3 +167,19 @@ async def test_what_had_ended_is_not_run_again_by_the_next_controller_but_one(li
     assert not len(lives.driver.requests._store)
     other = await lives.client()
     assert await results(other, f"{request}.0", f"{request}.1") == [[b"a"], [b"b"]]
+
+
+async def test_an_engine_keeps_its_answer_until_that_is_written(lives, monkeypatch):
+    client = await lives.client()
+    client.apply("stall", b"a", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    await vanish(lives, client)
+    later: list[Any] = []
+    monkeypatch.setattr(lives.driver.records._file, "then", later.append)
+    lives.kernels[0].finish()
+    await eventually(lambda: not len(lives.driver.requests._store))
+    await lives.settle()
+    assert lives.kernels[0].kept
+    for action in later:
+        action()
+    await eventually(lambda: not lives.kernels[0].kept)
