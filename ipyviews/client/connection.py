@@ -149,7 +149,14 @@ class Connection:
         end = self._arrivals.end
         self._silence = Silence(self._io.loop, self.ledger, self._link, end)
         self._arrivals.on_missing = self._silence.told
-        self._returning = Returning(
+        self._returning = self._make_returning()
+        self._link.on_break = self._returning.doubt
+        _living.add(self)
+        #: Ends with the controller's answer to the greeting, or with the reason there is none.
+        self.ready: Answer[Fields] = self._hello()
+
+    def _make_returning(self) -> Returning:
+        return Returning(
             self.address,
             self._io.loop,
             self._link,
@@ -160,10 +167,6 @@ class Connection:
             nesting=self.nesting,
             end=self._arrivals.end,
         )
-        self._link.on_break = self._returning.doubt
-        _living.add(self)
-        #: Ends with the controller's answer to the greeting, or with the reason there is none.
-        self.ready: Answer[Fields] = self._hello()
 
     # -- life ---------------------------------------------------------------------------------
 

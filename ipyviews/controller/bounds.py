@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller import clients, deaths, logs, setups
 from ipyviews.errors import ClusterError, ProtocolError
+from ipyviews.store import journal
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -43,6 +44,7 @@ def of_controller(performer: Performer, counters: Counter[str]) -> Bounds:
             len(fleet.deaths), deaths.MOST_DEATHS, fleet.deaths.count - len(fleet.deaths)
         ),
         "setup_bytes": bound(fleet.setups.size, setups.MOST_BYTES),
+        "journal_bytes": bound(journal.size(fleet.folder), None),
         "log_bytes": bound(logs.size(fleet.folder), logs.MOST_BYTES * logs.FILES),
     }
     for name, numbers in records.bounds().items():

@@ -24,7 +24,7 @@ from ipyviews.errors import ClusterError, IPyViewsError, UsageError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
 from ipyviews.launching.rundir import remove_folder, write_private
-from ipyviews.store.journal import Journal
+from ipyviews.store import journal
 from ipyviews.transport.base import Curve
 from ipyviews.transport.zeromq import (
     ZmqTransport,
@@ -76,7 +76,7 @@ async def serve(config: Config) -> None:
             transport=config.transport,
         ),
         _curve(config, former),
-        journal=Journal(config.folder / "state.db"),
+        journal=journal.Journal(config.folder / journal.NAME),
         former=former,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):

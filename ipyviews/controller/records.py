@@ -127,7 +127,10 @@ class Records:
 
     def bounds(self) -> dict[str, tuple[int, int, int]]:
         """Tell what is kept, what may be, and what was dropped; by name."""
-        return {**self.memory.bounds(), **(self._file.bounds() if self._file else {})}
+        found = {**self.memory.bounds(), **(self._file.bounds() if self._file else {})}
+        if self.unfetched is not None:
+            found["unfetched_bytes"] = self.unfetched.bounds()
+        return found
 
     # -- noting ----------------------------------------------------------------------------------
 

@@ -58,6 +58,10 @@ class Unfetched:
             oldest = next(iter(self._read))
             self._forget(oldest, *self._read[oldest])
 
+    def bounds(self) -> tuple[int, int, int]:
+        """Tell how much is kept of what clients have read, and may be."""
+        return self._read_bytes, self._most_read, 0
+
     def take(self, client: ClientId) -> dict[TaskId, Sequence[Frame]]:
         """Take out everything of a client that is gone."""
         found = self._results.pop(client, {})

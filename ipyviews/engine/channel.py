@@ -82,9 +82,7 @@ class Channel:
         self.on_look: Callable[[], None] = lambda: None
         #: Tells what the engine keeps and may keep.
         self.bounds: Callable[[], dict[str, Any]] = dict
-        self._key = kernel.key
-        if not self._key:
-            raise RuntimeError("the kernel has no key: anybody could send calls")
+        self._key = _key_of(kernel)
         self._seq = 0
         self._seen: dict[str, int] = {}
         # The controller that has taken over, and those whose messages count no more.
@@ -393,3 +391,9 @@ class Channel:
 def _pack(value: Any) -> bytes:
     # In ASCII: users' texts may hold lone surrogates, which UTF-8 cannot.
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _key_of(kernel: Kernel) -> bytes:
+    if not kernel.key:
+        raise RuntimeError("the kernel has no key: anybody could send calls")
+    return kernel.key

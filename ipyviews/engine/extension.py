@@ -85,6 +85,8 @@ class Extension:
         return {
             "functions": {"now": functions, "most": MOST_FUNCTIONS, "dropped": 0},
             "attempts": {"now": self._backlog.remembered, "most": MEMORY, "dropped": 0},
+            "reply_bytes": self._channel.replies.bounds(),
+            "output_bytes": self._channel.printed.bounds(),
         }
 
     @property

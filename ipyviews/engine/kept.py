@@ -51,6 +51,10 @@ class Kept:
         while self._size > self._most:
             self.gone.extend(attempt for attempt, _ in self._drop(next(iter(self._messages))))
 
+    def bounds(self) -> dict[str, int]:
+        """Tell how much is kept and may be [bytes], and how many answers were dropped [count]."""
+        return {"now": self._size, "most": self._most, "dropped": len(self.gone)}
+
     def acknowledge(self, numbers: Iterable[int]) -> list[str]:
         """Let go of messages whose answers have arrived; returns the attempts."""
         known = [number for number in numbers if number in self._messages]

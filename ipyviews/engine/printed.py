@@ -88,6 +88,11 @@ class Printed:
                     if len(self._forgotten) > MOST_NAMES:
                         self._forgotten.popitem(last=False)
 
+    def bounds(self) -> dict[str, int]:
+        """Tell how much is kept and may be [bytes]; what is dropped is the oldest of each."""
+        with self._lock:
+            return {"now": self._size, "most": MOST_TOGETHER, "dropped": 0}
+
     def told(self) -> list[tuple[dict[str, Any], list[Any]]]:
         """Return contents and buffers of the messages that tell all this."""
         with self._lock:

@@ -89,6 +89,11 @@ class Replies:
             if self._waiting and time.monotonic() - self._since > PATIENCE_S:
                 self._flush()
 
+    def bounds(self) -> dict[str, int]:
+        """Tell how much is kept of what has left; see `Kept.bounds`."""
+        with self._lock:
+            return self._kept.bounds()
+
     def acknowledge(self, numbers: list[int]) -> list[str]:
         """Let go of messages that nobody will ask for again; returns their attempts."""
         with self._lock:

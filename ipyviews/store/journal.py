@@ -12,6 +12,7 @@ import logging
 import os
 import sqlite3
 import threading
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,19 @@ CREATE INDEX IF NOT EXISTS frames_of ON frames (note);
 
 #: Notes in one transaction. [count]
 BATCH = 500
+
+
+#: The file in a run folder.
+NAME = "state.db"
+
+
+def size(folder: Path) -> int:
+    """Return the length of the file in a run folder, and of what is beside it. [bytes]."""
+    total = 0
+    for path in folder.glob(f"{NAME}*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 class Journal:
