@@ -11,6 +11,7 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ipyviews.controller.config import read_limit
 from ipyviews.controller.deaths import describe
 from ipyviews.controller.fleet import Engine
 from ipyviews.controller.joining import Joined
@@ -37,8 +38,11 @@ PATIENCE_S = 2.0
 ENGINE, FLEET = "engine", "fleet"
 
 
-def note(journal: Journal, fleet: Fleet, engine: Engine) -> None:
-    """Write down what is to be known of an engine, soon."""
+def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
+    """Write down what is to be known of the fleet, and of one of its engines, soon."""
+    journal.put(FLEET, "wanted", {"n": fleet.wanted, "restart": fleet.revival.limit})
+    if engine is None:
+        return
     kernel, joined = engine.kernel, engine.joined or engine.former
     value = {
         "incarnation": engine.incarnation,
@@ -49,7 +53,6 @@ def note(journal: Journal, fleet: Fleet, engine: Engine) -> None:
         "joined": dataclasses.asdict(joined) if joined else None,
     }
     journal.put(ENGINE, str(engine.id), value)
-    journal.put(FLEET, "wanted", {"n": fleet.wanted})
 
 
 async def adopt(fleet: Fleet, journal: Journal) -> None:
@@ -59,7 +62,9 @@ async def adopt(fleet: Fleet, journal: Journal) -> None:
     kernels that nobody knows are killed.
     """
     notes = journal.read(ENGINE)
-    fleet.wanted = journal.read(FLEET).get("wanted", {"n": 0})["n"]
+    if (known := journal.read(FLEET).get("wanted")) is not None:
+        fleet.wanted = known["n"]
+        fleet.revival.limit = read_limit(known["restart"])
     running, ended = await fleet.launcher.running()
     for name in sorted(notes, key=int):
         kernel = f"e{name}"
@@ -98,13 +103,14 @@ def _take_over(
         engine.former = None
         fleet.take_over(engine, fleet.launch)
     else:
-        reason = known["reason"] if known["state"] == "lost" else _loss(ended)
+        is_news = known["state"] != "lost"
+        reason = _loss(ended) if is_news else known["reason"] or "it was lost"
+        if is_news:
+            fleet.returns.missed(name, engine.incarnation, reason)
         if engine.former is not None:
             engine.joined = engine.former
         engine.kernel = fleet.launcher.adopt(name, engine.incarnation, engine.request, None)
-        fleet.take_over_lost(engine, reason or "it was lost")
-        if known["state"] != "lost":
-            fleet.returns.missed(name, engine.incarnation, engine.reason or "")
+        fleet.take_over_lost(engine, reason, ended if is_news else None)
 
 
 def _loss(ended: ExitReport | None) -> str:

@@ -300,6 +300,7 @@ class Control:
 
     def _auto_restart(self, _client: ClientId, content: Fields) -> Fields:
         self._fleet.revival.limit = read_limit(content.get("limit"))
+        self._fleet.on_news(None)
         return {}
 
     async def _signal(self, _client: ClientId, content: Fields) -> Fields:

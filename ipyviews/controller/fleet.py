@@ -135,8 +135,8 @@ class Fleet:
         self.wanted = 0
         #: Called whenever what clients are told of engines has changed.
         self.on_change: Callable[[], None] = lambda: None
-        #: Called with an engine whenever what a later controller must know of it has changed.
-        self.on_news: Callable[[Engine], None] = lambda _engine: None
+        #: Called whenever what a later controller must know has changed: with an engine, or None.
+        self.on_news: Callable[[Engine | None], None] = lambda _engine: None
         links.on_reply = gate.replied
         links.on_output = self._published
 
@@ -268,11 +268,16 @@ class Fleet:
         self._feed(EngineExpected(self._loop.time(), engine.id))
         engine.work = self._loop.create_task(self._bring_up(engine, launch))
 
-    def take_over_lost(self, engine: Engine, reason: str) -> None:
-        """Add an engine that is gone."""
+    def take_over_lost(self, engine: Engine, reason: str, report: ExitReport | None) -> None:
+        """Add an engine that is gone; one that has just died may come back."""
         self._engines[engine.id] = engine
         self._feed(EngineExpected(self._loop.time(), engine.id))
-        self._lose(engine, reason)
+        revives = report is not None and self.revival.allows(engine.id, self._loop.time())
+        if report is not None:
+            self.deaths.note((engine.id, engine.incarnation), report, restarted=revives)
+        self._lose(engine, reason, restarting=revives)
+        if revives:
+            self._revive(engine)
 
     # -- what happens ----------------------------------------------------------------------------
 
@@ -308,8 +313,11 @@ class Fleet:
             log.warning("%s", refusal)
         self._lose(engine, reason, report=report, restarting=revives, refusal=refusal)
         if revives:
-            self.begin(engine, lambda engine: self._relaunch(engine, now=True))
-            self.on_change()
+            self._revive(engine)
+
+    def _revive(self, engine: Engine) -> None:
+        self.begin(engine, lambda engine: self._relaunch(engine, now=True))
+        self.on_change()
 
     def _lose(
         self,

@@ -139,10 +139,9 @@ class Lives:
         self,
         folder: Path,
         prepare: Callable[[Any], None] = lambda _: None,
-        *,
-        detached: bool = False,
+        **settings: Any,
     ) -> None:
-        self._detached = detached
+        self._settings = settings
         self.network = MemoryNetwork(asyncio.get_running_loop())
         self.clients: list[FakeClient] = []
         self.driver: Any = None
@@ -173,7 +172,7 @@ class Lives:
             return made
 
         self.driver = Driver(
-            make_config(self._folder, detached=self._detached),
+            make_config(self._folder, **self._settings),
             self._port,
             launcher,
             journal=Journal(self._folder / "state.db"),

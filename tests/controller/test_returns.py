@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipyviews.controller import receipts
+from ipyviews.controller.setups import Limit
 from tests.controller.lives import Lives, again
 from tests.waiting import eventually
 
@@ -368,6 +369,33 @@ async def test_an_engine_that_dies_with_a_stray_call_fails_it(lives):
     reply = await client.reply(f"{request}.0")
     assert reply.ours["verdict"] == "engine_lost"
     assert "while it ran task" in reply.content["evalue"]
+
+
+async def test_an_engine_that_died_meanwhile_comes_back_where_that_is_asked_for(run_root, errors):
+    lives = Lives(run_root, restart=Limit(1, 60.0))
+    await lives.begin(2)
+    client = await lives.client()
+    for expected in (("live", 2), ("lost", 2)):
+        former = await lives.die()
+        lives.kernels[0].die(-11)
+        await lives.take_over(former)
+        info = lives.driver.fleet.infos()[0]
+        assert (info["state"], info["incarnation"]) == expected
+        told = await lives.greet(client)
+        assert [one["verdict"] for one in told["deaths"]] == ["segmentation fault"]
+        await client.ask("auto_restart", limit=None)
+    await lives.close()
+
+
+async def test_set_up_cells_do_not_run_again_where_an_engine_is_taken_over(lives):
+    client = await lives.client()
+    request = client.execute("import numpy", targets=[0], setup=True)
+    await client.reply(f"{request}.0")
+    seen = len(lives.kernels[0].seen)
+    await lives.replace()
+    assert {kind for _, kind, _ in lives.kernels[0].seen[seen:]} == {"resume_request"}
+    await client.ask("restart", engines=[0], now=True)
+    assert "execute_request" in [kind for _, kind, _ in lives.kernels[0].seen]
 
 
 async def test_a_kernel_that_nobody_knows_is_killed(lives):
