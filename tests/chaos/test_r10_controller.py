@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import ipyviews
+from tests.encryption import needs_encryption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +40,14 @@ def marked(tmp_path: Path) -> Path:
     return file
 
 
-def controller(rc: ipyviews.Client) -> int:
+def connection_info(rc: ipyviews.Client) -> dict[str, Any]:
     file = Path(rc.connection.address.folder) / "cluster.json"
-    return int(json.loads(file.read_bytes())["ipyviews"]["pid"])
+    info: dict[str, Any] = json.loads(file.read_bytes())
+    return info
+
+
+def controller(rc: ipyviews.Client) -> int:
+    return int(connection_info(rc)["ipyviews"]["pid"])
 
 
 def kill_controller(rc: ipyviews.Client) -> None:
@@ -94,6 +100,26 @@ def test_r10_maps_calls_and_a_cell_survive_the_controller(rc, marked, pause_s):
     assert_attempts_tell(mapped, names, marked)
     for place, one in enumerate(direct):
         assert_attempts_tell(one, [1000 + place], marked)
+
+
+@needs_encryption
+def test_r10_over_tcp_addresses_and_keys_stay_too(marked):
+    with ipyviews.Cluster(n=2, transport="tcp") as rc:
+        rc[:]["kept"] = 7
+        before = connection_info(rc)
+        names = list(range(60))
+        mapped = rc.load_balanced_view().map_async(
+            mark, names, [str(marked)] * 60, [0.02] * 60, chunksize=1
+        )
+        kill_controller(rc)
+        assert mapped.get(60) == [name * 2 for name in names]
+        assert_attempts_tell(mapped, names, marked)
+        assert rc[:]["kept"] == [7, 7]
+        rc.restart(0)
+        assert rc[:].apply_sync(os.getppid)
+        after = connection_info(rc)
+        assert after.pop("ipyviews")["life"] != before.pop("ipyviews")["life"]
+        assert after == before
 
 
 def status(rc: ipyviews.Client) -> list[dict[str, Any]]:

@@ -54,6 +54,18 @@ def test_the_cell_that_runs_is_held():
     assert work.holds() == ["the cell"]
 
 
+def test_to_another_controller_nothing_of_the_one_before_is_unseen():
+    work = backlog.Backlog()
+    work.add(calls(0, "a", "b", "c"))
+    work.take()
+    work.answered(["a"])
+    work.running = None
+    work.take()
+    work.drop_waiting()
+    assert work.holds() == ["b"]
+    assert work.unseen({"a": 0, "b": 1, "d": 3}) == ["d"]
+
+
 @pytest.mark.kernels
 def test_an_engine_tells_what_it_holds_while_it_computes(box):
     function = interactive("import time\ndef f(): time.sleep(0.3)")["f"]
@@ -64,3 +76,13 @@ def test_an_engine_tells_what_it_holds_while_it_computes(box):
     box.answer(attempt)
     box.wait_until_idle()
     assert box.ping(**{attempt: 0})["unseen"] == []
+
+
+@pytest.mark.kernels
+def test_an_answer_that_got_lost_is_sent_again_to_who_asks_for_it(box):
+    attempt = box.send_call(abs, -1)
+    box.answer(attempt)
+    box.wait_until_idle()
+    box.replies.clear()
+    assert box.ping(**{attempt: 0})["unseen"] == []
+    assert box.answer(attempt).value == 1
