@@ -285,16 +285,17 @@ class Channel:
         if msg_type == "apply_request":
             self._queue(request)
         elif msg_type == "recall_request":
-            self._give_back(self._backlog.remove(set(content.get("attempts", ()))))
+            self._give_back(self._backlog.remove(set(_names(content, "attempts"))))
         elif msg_type == "interrupt_request":
             found = self._interrupt(content)
             self.send(request, "interrupt_reply", {"status": "ok", "found": found})
         elif msg_type == "ping_request":
             self.send(request, "ping_reply", self._report(request))
         elif msg_type == "replies_received":
-            names = self.replies.acknowledge(content["numbers"]) + content["cells"]
-            self.cells.forget(content["cells"])
-            self.printed.forget(names)
+            cells, numbers = _names(content, "cells"), content.get("numbers")
+            known = [one for one in numbers if type(one) is int] if type(numbers) is list else []
+            self.cells.forget(cells)
+            self.printed.forget(self.replies.acknowledge(known) + cells)
         elif msg_type == "resume_request":
             self._resume(request)
         elif msg_type == "client_left":
@@ -310,7 +311,10 @@ class Channel:
         In this order: whatever is not held has been answered, and that answer was sent before. It
         is sent again, for it did not arrive.
         """
-        holds, asked = self._backlog.holds(), request.content.get("attempts") or {}
+        attempts = request.content.get("attempts")
+        calls = attempts.items() if isinstance(attempts, dict) else ()
+        asked = {name: number for name, number in calls if type(number) is int}
+        holds = self._backlog.holds()
         unseen = self._backlog.unseen(asked)
         for attempt in asked.keys() - set(holds) - set(unseen):
             self.replies.repeat(attempt, request)
@@ -391,6 +395,11 @@ class Channel:
 def _pack(value: Any) -> bytes:
     # In ASCII: users' texts may hold lone surrogates, which UTF-8 cannot.
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _names(content: dict[str, Any], kind: str) -> list[str]:
+    names = content.get(kind)
+    return list(map(str, names)) if isinstance(names, list) else []
 
 
 def _key_of(kernel: Kernel) -> bytes:

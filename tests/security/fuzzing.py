@@ -27,7 +27,7 @@ JUNK: list[Any] = [
 #: Content by type; what a client, then what an engine sends.
 CONTROL: dict[str, dict[str, Any]] = {
     "hello_request": {"version": "0.1.0", "client": "c", "python": "cpython-3.11", "pid": 1},
-    "ping_request": {},
+    "ping_request": {"attempts": {"c-1.0/0.1/1": 0}},
     "released_request": {"owner": "e0.1", "segments": [["ipv-a-b-1", 1]]},
     "received_request": {"bytes": 5},
     "cancel_request": {"tasks": ["c-1.0"]},
@@ -48,17 +48,22 @@ CONTROL: dict[str, dict[str, Any]] = {
     "purge_request": {"tasks": ["c-1.0"], "engines": [0]},
     "resubmit_request": {"requests": {"c-2": "c-1.0"}},
     "queue_request": {"engines": [0], "verbose": True},
+    "auto_restart_request": {"limit": [3, 60.0]},
+    "recall_request": {"attempts": ["c-1.0/0.1/1"]},
+    "replies_received": {"numbers": [1], "cells": ["c-1.0/0.1/1"]},
+    "resume_request": {},
     "bye_request": {},
     "nonsense": {},
 }
 SHELL: dict[str, dict[str, Any]] = {
     "apply_request": {"index": [[1, 0], [1, 1]]},
     "execute_request": {"code": "print 1", "silent": False, "allow_stdin": False},
+    "missing_request": {"tasks": ["c-1.0"], "life": "life"},
     "waiting_request": {"attempt": "c-1.0/0.1/1", "tasks": ["c-1.0"]},
 }
 OURS = {
     "any": None, "targets": [0, 1], "label": "x", "retries": 0, "reruns": 1, "timeout": 5.0,
-    "name": "f", "python": "cpython-3.11", "shared": "a/b",
+    "again": [0], "setup": True, "name": "f", "python": "cpython-3.11", "shared": "a/b",
     "after": {"tasks": ["c-1.0"], "all": True, "success": True, "failure": False},
     "follow": {"tasks": ["c-1.0"], "all": True, "success": True, "failure": False},
 }  # fmt: skip
@@ -76,6 +81,11 @@ ENGINE: dict[str, dict[str, Any]] = {
         "sizes": [1, -1, -1],
     },
     "calls_returned": {"attempts": ["c-1.0/0.1/1"]},
+    "output_again": {
+        "attempt": "c-1.0/0.1/1",
+        "messages": [["stream", {"name": "stdout", "text": "x"}, {}, "2026", 1]],
+        "whole": True,
+    },
     "segments_released": {"client": "c", "segments": [["ipv-a-b-1", 1]]},
     "ping_reply": {"status": "ok", "holds": []},
     "complete_reply": {"status": "ok", "matches": []},
