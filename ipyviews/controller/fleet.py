@@ -274,7 +274,9 @@ class Fleet:
         self._feed(EngineExpected(self._loop.time(), engine.id))
         revives = report is not None and self.revival.allows(engine.id, self._loop.time())
         if report is not None:
-            self.deaths.note((engine.id, engine.incarnation), report, restarted=revives)
+            crash = crashes.read(str(engine.kernel.connection_file)) if engine.kernel else ""
+            name = (engine.id, engine.incarnation)
+            self.deaths.note(name, report, crash=crash, restarted=revives)
         self._lose(engine, reason, restarting=revives)
         if revives:
             self._revive(engine)
