@@ -401,7 +401,8 @@ class ControllerState(Runs):
         for home in list(client.lanes):
             for task in home.lanes[client]:
                 self._finish(task, Verdict.CANCELLED, "its client left before it started")
-        del self.clients.by_id[event.client]
+        # It may have left before, so that the end of its last task was the end of it.
+        self.clients.by_id.pop(event.client, None)
 
     def _client_resumed(self, event: ClientResumed) -> None:
         client = self.clients.by_id.get(event.client)

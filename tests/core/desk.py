@@ -78,11 +78,17 @@ class Desk:
     def expect(self, engine: int):
         return self.feed(EngineExpected(self.now, engine))
 
-    def join(self, engine: int, incarnation: int = 1, can_apply: bool = True):
+    def join(
+        self,
+        engine: int,
+        incarnation: int = 1,
+        can_apply: bool = True,
+        stray: Attempt | None = None,
+    ):
         if incarnation > self.lives.get(engine, 0):
             self._end_life(engine)
             self.lives[engine] = incarnation
-        return self.feed(EngineJoined(self.now, engine, incarnation, can_apply))
+        return self.feed(EngineJoined(self.now, engine, incarnation, can_apply, stray))
 
     def lose(self, engine: int, incarnation: int = 1, reason: str = "killed by SIGKILL", **how):
         if self.lives.get(engine) == incarnation:
@@ -93,7 +99,15 @@ class Desk:
         """Submit task ``<request>.<i>``; a call unless `kind` says otherwise."""
         request = task.rpartition(".")[0] or task
         kind = what.pop("kind", Kind.APPLY)
-        return self.feed(TaskSubmitted(self.now, task, client, request, kind, engine, **what))
+        found = what.get("found")
+        if found is not None and found.status is Status.UNMET:
+            self.refused.add((task, found.attempt.engine))
+        effects = self.feed(TaskSubmitted(self.now, task, client, request, kind, engine, **what))
+        known = self.state.tasks.get(task)
+        is_running = known is not None and known.state is TaskState.RUNNING
+        if found is not None and is_running and known.attempt == found.attempt:
+            self.in_flight[found.attempt] = kind
+        return effects
 
     def cell(self, task: str, engine: int | None = None, client: str = "a", **what):
         return self.submit(task, engine, client, kind=Kind.EXECUTE, **what)
@@ -156,7 +170,8 @@ class Desk:
     # -- looking -------------------------------------------------------------------------------
 
     def attempt(self, task: str) -> Attempt:
-        return next(attempt for attempt in reversed(self.sent) if attempt.task == task)
+        known = [*self.in_flight, *reversed(self.sent)]
+        return next(attempt for attempt in known if attempt.task == task)
 
     def runs_on(self, task: str) -> int | None:
         """The engine a task is on now."""
@@ -248,7 +263,7 @@ TASK = attrgetter(
 )
 ENGINE = attrgetter(
     *("id", "state", "incarnation", "can_apply", "draining", "kind", "reason"),
-    *("ahead_s", "direct_s", "is_late"),
+    *("ahead_s", "direct_s", "is_late", "stray"),
 )
 CLIENT = attrgetter("id", "used_s", "mean_s", "call_s", "served", "stalled", "queued", "running")
 POOL = attrgetter("kind", "allowed", "unfinished")

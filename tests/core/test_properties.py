@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from ipyviews.core.effects import Run, Verdict
-from ipyviews.core.events import Kind, Status
+from ipyviews.core.events import Found, Kind, Status, StrayEnded
 from ipyviews.core.schemes import SCHEMES
 from ipyviews.ids import Attempt
 from tests.core.desk import Desk, fingerprint
@@ -37,6 +37,8 @@ class Cluster(RuleBasedStateMachine):
         self.desk = Desk()
         self.requests = 0
         self.born = [0] * 4
+        #: What engines run for a controller before this one, and its kind.
+        self.strays: list[tuple[Attempt, Kind]] = []
 
     @initialize(bundle=BUNDLES, scheme=st.sampled_from(SCHEMES), engines=st.integers(0, 3))
     def start(self, bundle: int | None, scheme: str, engines: int) -> None:
@@ -54,6 +56,22 @@ class Cluster(RuleBasedStateMachine):
     def join(self, engine: int, can_apply: bool) -> None:
         self.born[engine] += 1
         self.desk.join(engine, self.born[engine], can_apply)
+
+    @rule(engine=ENGINES, client=CLIENTS, kind=KINDS, number=st.integers(1, 3))
+    def take_over(self, engine: int, client: str, kind: Kind, number: int) -> None:
+        """An engine is busy for a controller before this one."""
+        self.born[engine] += 1
+        self.requests += 1
+        stray = Attempt(f"{client}-{self.requests}.0", engine, self.born[engine], number)
+        self.desk.join(engine, self.born[engine], True, stray)
+        self.strays.append((stray, kind))
+
+    @precondition(lambda self: self.strays)
+    @rule(pick=PICKS)
+    def end_stray(self, pick: int) -> None:
+        """Nobody comes for it."""
+        stray, _ = self.strays.pop(pick % len(self.strays))
+        self.desk.feed(StrayEnded(self.desk.now, stray))
 
     @rule(engine=ENGINES, how=LOSSES)
     def lose(self, engine: int, how: dict[str, bool]) -> None:
@@ -110,6 +128,23 @@ class Cluster(RuleBasedStateMachine):
         what |= {"after": after, "follow": follow, **wishes}
         for index in range(n):
             self.desk.submit(f"{client}-{self.requests}.{index}", None, client, **what)
+
+    @precondition(lambda self: self.strays)
+    @rule(
+        pick=PICKS,
+        status=st.none() | STATUSES,
+        lost=st.sampled_from(["", "", "it may have run"]),
+        is_direct=st.booleans(),
+        wishes=WISHES,
+    )
+    def claim(self, pick: int, status, lost: str, is_direct: bool, wishes: dict) -> None:
+        """The client of a controller before this one is back: its task runs, has ended, is lost."""
+        stray, kind = self.strays.pop(pick % len(self.strays))
+        if status is not None or lost:
+            self.desk.feed(StrayEnded(self.desk.now, stray))
+        found = Found(stray, lost=lost) if lost else Found(stray, status)
+        engine, client = stray.engine if is_direct else None, stray.task[0]
+        self.desk.submit(stray.task, engine, client, kind=kind, found=found, **wishes)
 
     @precondition(lambda self: self.desk.state.tasks)
     @rule(pick=PICKS)
