@@ -12,7 +12,7 @@ import ipyviews
 
 pytestmark = pytest.mark.kernels
 
-AT_ONCE_S = 10.0
+AT_ONCE_S = 1.0
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import ipyviews
 pytestmark = pytest.mark.kernels
 
 #: Longest time until a death is told [s].
-TOLD_S = 20.0
+TOLD_S = 2.0
 
 
 def test_a_direct_call_on_a_killed_engine_fails_at_once(start, members, wait_until):

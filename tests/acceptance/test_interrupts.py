@@ -12,8 +12,8 @@ import ipyviews
 
 pytestmark = pytest.mark.kernels
 
-#: Far less than the work would take, far more than an interrupt needs on a busy machine [s].
-FREE_S = 8.0
+#: Longest time until engines that are stopped are free [s].
+FREE_S = 1.0
 
 
 @pytest.fixture
