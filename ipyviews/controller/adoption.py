@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 2.0
 
 #: Kinds of notes.
-ENGINE, FLEET = "engine", "fleet"
+ENGINE, FLEET, DEATH = "engine", "fleet", "death"
 
 
 def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
@@ -55,6 +55,14 @@ def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
     journal.put(ENGINE, str(engine.id), value)
 
 
+def note_death(journal: Journal, name: str, report: Fields | None) -> None:
+    """Write down how an engine died, soon; None to forget it."""
+    if report is None:
+        journal.drop(DEATH, name)
+    else:
+        journal.put(DEATH, name, report)
+
+
 async def adopt(fleet: Fleet, journal: Journal) -> None:
     """Bring back the engines that are written down; returns when that has been done or is late.
 
@@ -62,6 +70,7 @@ async def adopt(fleet: Fleet, journal: Journal) -> None:
     kernels that nobody knows are killed.
     """
     notes = journal.read(ENGINE)
+    fleet.deaths.restore(journal.read(DEATH).values())
     if (known := journal.read(FLEET).get("wanted")) is not None:
         fleet.wanted = known["n"]
         fleet.revival.limit = read_limit(known["restart"])

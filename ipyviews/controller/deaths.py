@@ -60,6 +60,16 @@ class Deaths:
         self.count = 0
         #: Tells all clients, on the channel that replies take.
         self.announce: Callable[[str, Mapping[str, Any]], None] = lambda _type, _content: None
+        #: Takes what a later controller is to know: a name, and the report; None to forget it.
+        self.keep: Callable[[str, dict[str, Any] | None], None] = lambda _name, _content: None
+
+    def restore(self, contents: Iterable[dict[str, Any]]) -> None:
+        """Take what the controller before this one has kept, the latest last."""
+        for content in contents:
+            self._remember((content["engine"], content["incarnation"]), content)
+
+    def __contains__(self, name: tuple[int, int]) -> bool:
+        return name in self._known
 
     def __len__(self) -> int:
         return len(self._known)
@@ -112,11 +122,17 @@ class Deaths:
             (trace or crash.strip())[:TRACE_LIMIT],
             restarted,
         )
-        self.count += 1
-        content = self._known[name] = death.as_content()
-        while len(self._known) > MOST_DEATHS:
-            self._known.popitem(last=False)
+        content = death.as_content()
+        self.keep(_key(name), content)
+        self._remember(name, content)
         self.announce("death_notice", {"deaths": [content], "refusal": refusal})
+
+    def _remember(self, name: tuple[int, int], content: dict[str, Any]) -> None:
+        self.count += 1
+        self._known[name] = content
+        while len(self._known) > MOST_DEATHS:
+            oldest, _ = self._known.popitem(last=False)
+            self.keep(_key(oldest), None)
 
     def told(self) -> list[dict[str, Any]]:
         """Return all that are remembered, the latest last."""
@@ -137,6 +153,10 @@ def describe(report: ExitReport) -> str:
     sentence = f"{report.sentence} in {place}" if place else report.sentence
     lines = _last_lines(words)[-LINES_IN_SENTENCE:]
     return f"{sentence}; its last words: {' | '.join(lines)}" if lines else sentence
+
+
+def _key(name: tuple[int, int]) -> str:
+    return f"{name[0]}.{name[1]}"
 
 
 def _last_lines(text: str) -> list[str]:

@@ -123,6 +123,7 @@ class Driver:
         self.requests.setups = self.fleet.setups
         if journal is not None:
             self.fleet.on_news = partial(adoption.note, journal, self.fleet)
+            self.fleet.deaths.keep = partial(adoption.note_death, journal)
         # What clients share is not to be removed before they had time to come back.
         self._settled = self._loop.time() + (RETURN_S if former else 0.0)
         if former is not None:

@@ -273,9 +273,10 @@ class Fleet:
         self._engines[engine.id] = engine
         self._feed(EngineExpected(self._loop.time(), engine.id))
         revives = report is not None and self.revival.allows(engine.id, self._loop.time())
-        if report is not None:
+        name = (engine.id, engine.incarnation)
+        # One that the controller before had noted already knows more.
+        if report is not None and name not in self.deaths:
             crash = crashes.read(str(engine.kernel.connection_file)) if engine.kernel else ""
-            name = (engine.id, engine.incarnation)
             self.deaths.note(name, report, crash=crash, restarted=revives)
         self._lose(engine, reason, restarting=revives)
         if revives:

@@ -109,6 +109,25 @@ def test_oldest_deaths_are_forgotten():
     assert deaths.named([Run(0, 1, 0.0, 1.0, "killed")], 0) == []
 
 
+def test_what_is_kept_for_the_next_controller_is_what_is_remembered():
+    kept = {}
+
+    def keep(name, content):
+        if content is None:
+            del kept[name]
+        else:
+            kept[name] = content
+
+    deaths = Deaths()
+    deaths.keep = keep
+    for life in range(MOST_DEATHS + 5):
+        deaths.note((0, life), report_exit(7, -9))
+    assert list(kept.values()) == deaths.told()
+    after = Deaths()
+    after.restore(kept.values())
+    assert after.told() == deaths.told()
+
+
 def test_runs_that_ended_otherwise_name_no_death():
     deaths = Deaths()
     deaths.note((0, 1), report_exit(7, -9))

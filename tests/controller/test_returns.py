@@ -382,7 +382,8 @@ async def test_an_engine_that_died_meanwhile_comes_back_where_that_is_asked_for(
         info = lives.driver.fleet.infos()[0]
         assert (info["state"], info["incarnation"]) == expected
         told = await lives.greet(client)
-        assert [one["verdict"] for one in told["deaths"]] == ["segmentation fault"]
+        verdicts = [one["verdict"] for one in told["deaths"]]
+        assert verdicts == ["segmentation fault"] * (1 if expected[0] == "live" else 2)
         await client.ask("auto_restart", limit=None)
     await lives.close()
 
@@ -420,6 +421,35 @@ async def test_a_lost_engine_stays_lost_and_can_be_restarted(lives):
     assert [(one["state"], one["incarnation"]) for one in answer["engines"]] == [("live", 2)]
     await lives.replace()
     assert lives.states() == ["live", "live"]
+
+
+async def test_deaths_are_remembered_by_the_controllers_after_the_one_that_heard_of_them(lives):
+    client = await lives.client()
+    task = client.apply("stall", b"x", targets=[1]) + ".0"
+    await eventually(lambda: lives.kernels[1].running)
+    lives.kernels[1].die(-11)
+    await client.reply(task)
+    told = (await client.ask("status"))["deaths"]
+    assert [(one["engine"], one["incarnation"], one["task"]) for one in told] == [(1, 1, task)]
+    for _ in range(2):
+        await lives.replace()
+        assert (await client.ask("status"))["deaths"] == told
+        assert lives.driver.fleet.deaths.count == 1
+
+
+async def test_a_death_that_was_noted_before_its_engine_was_is_told_once(lives, monkeypatch):
+    noted = lives.driver.fleet.on_news
+    # The controller dies between the two notes.
+    lives.driver.fleet.on_news = lambda engine: engine.state == "lost" or noted(engine)
+    client = await lives.client()
+    task = client.apply("stall", b"x", targets=[1]) + ".0"
+    await eventually(lambda: lives.kernels[1].running)
+    lives.kernels[1].die(-11)
+    await client.reply(task)
+    told = (await client.ask("status"))["deaths"]
+    await lives.replace()
+    assert lives.states() == ["live", "lost"]
+    assert (await client.ask("status"))["deaths"] == told
 
 
 async def test_three_controllers_one_after_the_other_lose_nothing(lives):
