@@ -7,6 +7,7 @@ reach them again, to restart them, and to tell which are gone is written down as
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any
@@ -34,25 +35,49 @@ log = logging.getLogger(__name__)
 #: Clients are answered when all engines are back, after so long in any case [s].
 PATIENCE_S = 2.0
 
+#: Engines wait so long for the journal [s]; a disk may hang.
+WRITING_S = 1.0
+
 #: Kinds of notes.
 ENGINE, FLEET, DEATH = "engine", "fleet", "death"
 
 
 def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
     """Write down what is to be known of the fleet, and of one of its engines, soon."""
-    journal.put(FLEET, "wanted", {"n": fleet.wanted, "restart": fleet.revival.limit})
+    wanted = {"n": fleet.wanted, "restart": fleet.revival.limit}
     if engine is None:
+        journal.put(FLEET, "wanted", wanted)
         return
-    kernel, joined = engine.kernel, engine.joined or engine.former
+    joined = engine.joined or engine.former
     value = {
         "incarnation": engine.incarnation,
         "state": engine.state,
         "reason": engine.reason,
         "request": dataclasses.asdict(engine.request),
-        "pid": kernel.pid if kernel else None,
+        "pid": _pid(engine),
         "joined": dataclasses.asdict(joined) if joined else None,
     }
-    journal.put(ENGINE, str(engine.id), value)
+    journal.put_all([(ENGINE, str(engine.id), value), (FLEET, "wanted", wanted)])
+
+
+def _pid(engine: Engine) -> int | None:
+    """Return the process of this life of an engine, if there is one already."""
+    kernel = engine.kernel
+    return None if kernel is None or kernel.incarnation != engine.incarnation else kernel.pid
+
+
+async def written(journal: Journal) -> None:
+    """Wait until all that was noted is written; not for long where that is not possible."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        # The loop may have ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(done.set)
+
+    journal.when_written(tell)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(done.wait(), WRITING_S)
 
 
 def note_death(journal: Journal, name: str, report: Fields | None) -> None:
@@ -63,28 +88,34 @@ def note_death(journal: Journal, name: str, report: Fields | None) -> None:
         journal.put(DEATH, name, report)
 
 
-async def adopt(fleet: Fleet, journal: Journal) -> None:
+async def adopt(fleet: Fleet, journal: Journal, n: int) -> None:
     """Bring back the engines that are written down; returns when that has been done or is late.
 
     Those that had not been joined are joined now, those whose kernel is gone are told as lost, and
-    kernels that nobody knows are killed.
+    kernels that nobody knows are killed. Where nothing is written down, `n` engines are started.
     """
     notes = journal.read(ENGINE)
     fleet.deaths.restore(journal.read(DEATH).values())
-    if (known := journal.read(FLEET).get("wanted")) is not None:
-        fleet.wanted = known["n"]
-        fleet.revival.limit = read_limit(known["restart"])
+    known = journal.read(FLEET).get("wanted")
     running, ended = await fleet.launcher.running()
+    ours = {f"e{name}": one["pid"] for name, one in notes.items() if one["state"] != "lost"}
+    unknown = {name: one for name, one in running.items() if one.pid != ours.get(name)}
+    # First, for what is started next may have their names.
+    for one in unknown.values():
+        await fleet.launcher.kill(one.pid)
+    if known is None:
+        fleet.start(n)
+        return
+    fleet.wanted = known["n"]
+    fleet.revival.limit = read_limit(known["restart"])
     for name in sorted(notes, key=int):
         kernel = f"e{name}"
-        process = running.get(kernel)
-        if process is not None and process.pid == notes[name]["pid"]:
-            del running[kernel]
-        else:
-            process = None
+        if kernel in unknown and notes[name]["state"] == "live":
+            # A later life could not be written down, and its end is not what is known of this one.
+            notes[name]["incarnation"] += 1
+            ended.pop(kernel, None)
+        process = None if kernel in unknown else running.get(kernel)
         _take_over(fleet, EngineId(int(name)), notes[name], process, ended.get(kernel))
-    for unknown in running.values():
-        await fleet.launcher.kill(unknown.pid)
     work = [engine.work for engine in fleet if engine.work is not None]
     if work:
         await asyncio.wait(work, timeout=PATIENCE_S)
@@ -107,9 +138,8 @@ def _take_over(
     if process is not None and known["state"] != "lost":
         log.info("engine %s.%s is taken over", name, engine.incarnation)
         fleet.take_over(engine, take)
-    elif known["state"] == "starting":
+    elif known["state"] == "starting" and engine.former is None:
         # It was about to be started; what did start is nobody's.
-        engine.former = None
         fleet.take_over(engine, fleet.launch)
     else:
         is_news = known["state"] != "lost"

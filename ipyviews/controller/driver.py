@@ -123,6 +123,7 @@ class Driver:
         self.requests.setups = self.fleet.setups
         if journal is not None:
             self.fleet.on_news = partial(adoption.note, journal, self.fleet)
+            self.fleet.written = partial(adoption.written, journal)
             self.fleet.deaths.keep = partial(adoption.note_death, journal)
         # What clients share is not to be removed before they had time to come back.
         self._settled = self._loop.time() + (RETURN_S if former else 0.0)
@@ -135,7 +136,7 @@ class Driver:
     async def take_over(self) -> None:
         """Take over the engines of the controller before this one, then answer clients."""
         if self._journal is not None:
-            await adoption.adopt(self.fleet, self._journal)
+            await adoption.adopt(self.fleet, self._journal, self.config.n)
         if self.absent is not None:
             self.absent.restore(self.requests, await self.records.written_down())
         self._listen()

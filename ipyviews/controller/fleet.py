@@ -137,6 +137,8 @@ class Fleet:
         self.on_change: Callable[[], None] = lambda: None
         #: Called whenever what a later controller must know has changed: with an engine, or None.
         self.on_news: Callable[[Engine | None], None] = lambda _engine: None
+        #: Waits until that is written down, if it ever is.
+        self.written: Callable[[], Awaitable[None]] = _nothing
         links.on_reply = gate.replied
         links.on_output = self._published
 
@@ -187,9 +189,9 @@ class Fleet:
     def start(self, n: int, kernel: str | None = None) -> list[EngineId]:
         """Start `n` more engines, all at once; they join when they are ready."""
         first = len(self._engines)
-        self.wanted += n
         started = []
         for number in range(first, first + n):
+            self.wanted += 1
             name = kernel or self._config.kernel(number)
             request = KernelRequest(kernel=name, env=self._config.env, cwd=self._config.cwd)
             engine = Engine(EngineId(number), request)
@@ -413,9 +415,14 @@ class Fleet:
         self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]
     ) -> None:
         try:
+            # Each step is known to a later controller before anything can follow from it.
+            await self.written()
             engine.kernel = await launch(engine)
             self.on_news(engine)
             engine.joined = await self._join(engine, engine.kernel)
+            self.on_news(engine)
+            await self.written()
+            _check(engine)
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
             log.warning("engine %s did not come up: %s", engine.id, reason)
@@ -429,9 +436,7 @@ class Fleet:
             engine.joining = engine.former = engine.stray = engine.work = None
 
     async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
-        if engine.reason is not None:
-            # It has ended, or was shut down, before anybody could connect.
-            raise ClusterError(engine.reason)
+        _check(engine)
         engine.link = Link(engine.id, engine.incarnation, kernel, self._life)
         engine.joining = Joining(self._links, engine.link, self.setups.of(engine.id))
         if engine.former is None:
@@ -472,6 +477,16 @@ class Fleet:
 
     def _names(self) -> str:
         return ", ".join(map(str, self._engines)) or "none"
+
+
+def _check(engine: Engine) -> None:
+    """Raise if an engine has ended, or was shut down, before it could join."""
+    if engine.reason is not None:
+        raise ClusterError(engine.reason)
+
+
+async def _nothing() -> None:
+    return
 
 
 def _sort(engine: Engine, link: Link, calls: Sequence[Flight]) -> tuple[set[Attempt], set[Attempt]]:

@@ -89,6 +89,8 @@ async def serve(config: Config) -> None:
     try:
         if former is None:
             driver.fleet.start(config.n)
+            # From "ready" on the agent starts another controller when this one dies.
+            await driver.fleet.written()
         else:
             log.info("taking over from controller %s", former["ipyviews"]["pid"])
             await driver.take_over()

@@ -20,7 +20,7 @@ from ipyviews.errors import ClusterError
 from ipyviews.protocol.wire import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ipyviews.protocol.wire import Frame
@@ -88,7 +88,8 @@ class Journal:
             self._db.executescript(_TABLES)
         except (OSError, sqlite3.Error) as error:
             raise ClusterError(f"the controller's file {path} cannot be used: {error}") from error
-        self._queue: SimpleQueue[Note | None] = SimpleQueue()
+        # Notes that are written together; who waits for what was put before; or None for the end.
+        self._queue: SimpleQueue[list[Note] | Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def read(self, kind: str) -> dict[str, Fields]:
@@ -110,12 +111,22 @@ class Journal:
     def put(self, kind: str, name: str, value: Fields, frames: Sequence[Frame] = ()) -> None:
         """Write a note, or write it anew, soon."""
         self._start()
-        self._queue.put((kind, name, (value, frames)))
+        self._queue.put([(kind, name, (value, frames))])
+
+    def put_all(self, notes: Sequence[tuple[str, str, Fields]]) -> None:
+        """Write notes, soon; after a crash all of them are there, or none."""
+        self._start()
+        self._queue.put([(kind, name, (value, ())) for kind, name, value in notes])
 
     def drop(self, kind: str, name: str) -> None:
         """Remove a note, soon; one that is not there is fine."""
         self._start()
-        self._queue.put((kind, name, None))
+        self._queue.put([(kind, name, None)])
+
+    def when_written(self, done: Callable[[], None]) -> None:
+        """Call `done`, in the journal's thread, once what was put before was written or failed."""
+        self._start()
+        self._queue.put(done)
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -130,8 +141,8 @@ class Journal:
             self._thread.start()
 
     def _run(self) -> None:
-        while (note := self._queue.get()) is not None:
-            batch = [note]
+        while (item := self._queue.get()) is not None:
+            batch = [item]
             while len(batch) < BATCH and not self._queue.empty():
                 if (more := self._queue.get()) is None:
                     self._write(batch)
@@ -139,14 +150,18 @@ class Journal:
                 batch.append(more)
             self._write(batch)
 
-    def _write(self, batch: Sequence[Note]) -> None:
+    def _write(self, batch: Sequence[list[Note] | Callable[[], None]]) -> None:
+        notes = [note for item in batch if isinstance(item, list) for note in item]
         try:
             with self._db:
-                for note in batch:
+                for note in notes:
                     self._write_one(*note)
         except sqlite3.Error as error:
             # A full disk must not end a cluster; a successor then knows less.
-            log.warning("%s notes were not written: %s", len(batch), error)
+            log.warning("%s notes were not written: %s", len(notes), error)
+        for item in batch:
+            if not isinstance(item, list):
+                item()
 
     def _write_one(
         self, kind: str, name: str, value: tuple[Fields, Sequence[Frame]] | None

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipyviews.controller import receipts
-from ipyviews.controller.setups import Limit
 from tests.controller.lives import Lives, again
 from tests.waiting import eventually
 
@@ -326,130 +325,6 @@ async def test_what_an_engine_tells_of_output_and_makes_no_sense_is_dropped(live
     await lives.replace()
     request = client.apply("echo", b"x", targets=[0])
     assert (await client.reply(f"{request}.0")).buffers == [b"x"]
-
-
-# -- engines
-
-
-async def test_an_engine_that_died_meanwhile_is_lost_and_its_direct_tasks_may_have_run(lives):
-    client = await lives.client()
-    former = await lives.die()
-    lives.kernels[0].die(-11)
-    await lives.take_over(former)
-    assert lives.states() == ["lost", "live"]
-    told = await lives.greet(client)
-    assert "segmentation fault" in told["engines"][0]["reason"]
-    again(client, f"{client.session}-9", [0, 1], function="echo", arguments=[b"x"], targets=[0, 1])
-    replies = [await client.reply(f"{client.session}-9.{place}") for place in range(2)]
-    assert [reply.ours["verdict"] for reply in replies] == ["engine_lost", "replied"]
-    assert "engine 0 may have run task" in replies[0].content["evalue"]
-
-
-async def test_a_balanced_task_says_that_it_may_have_run_there(lives):
-    client = await lives.client()
-    former = await lives.die()
-    lives.kernels[0].die()
-    await lives.take_over(former)
-    await lives.greet(client)
-    again(client, f"{client.session}-9", [0], function="echo", arguments=[b"x"], any=None)
-    reply = await client.reply(f"{client.session}-9.0")
-    assert [run[0] for run in reply.ours["attempts"]] == [0, 1]
-    again(client, f"{client.session}-8", [0], function="echo", arguments=[b"x"], any=None, reruns=0)
-    assert (await client.reply(f"{client.session}-8.0")).ours["verdict"] == "engine_lost"
-
-
-async def test_an_engine_that_dies_with_a_stray_call_fails_it(lives):
-    client = await lives.client()
-    request = client.apply("stall", b"x", targets=[0])
-    await eventually(lambda: lives.kernels[0].running)
-    await lives.replace()
-    lives.kernels[0].die()
-    await eventually(lambda: lives.states() == ["lost", "live"])
-    again(client, request, [0], function="stall", arguments=[b"x"], targets=[0])
-    reply = await client.reply(f"{request}.0")
-    assert reply.ours["verdict"] == "engine_lost"
-    assert "while it ran task" in reply.content["evalue"]
-
-
-async def test_an_engine_that_died_meanwhile_comes_back_where_that_is_asked_for(run_root, errors):
-    lives = Lives(run_root, restart=Limit(1, 60.0))
-    await lives.begin(2)
-    client = await lives.client()
-    for expected in (("live", 2), ("lost", 2)):
-        former = await lives.die()
-        lives.kernels[0].die(-11)
-        await lives.take_over(former)
-        info = lives.driver.fleet.infos()[0]
-        assert (info["state"], info["incarnation"]) == expected
-        told = await lives.greet(client)
-        verdicts = [one["verdict"] for one in told["deaths"]]
-        assert verdicts == ["segmentation fault"] * (1 if expected[0] == "live" else 2)
-        await client.ask("auto_restart", limit=None)
-    await lives.close()
-
-
-async def test_set_up_cells_do_not_run_again_where_an_engine_is_taken_over(lives):
-    client = await lives.client()
-    request = client.execute("import numpy", targets=[0], setup=True)
-    await client.reply(f"{request}.0")
-    seen = len(lives.kernels[0].seen)
-    await lives.replace()
-    assert {kind for _, kind, _ in lives.kernels[0].seen[seen:]} == {"resume_request"}
-    await client.ask("restart", engines=[0], now=True)
-    assert "execute_request" in [kind for _, kind, _ in lives.kernels[0].seen]
-
-
-async def test_a_kernel_that_nobody_knows_is_killed(lives):
-    former = await lives.die()
-    lives.kernels[5] = lives.kernels[1]
-    lives.kernels[1] = type(lives.kernels[1])(
-        lives.network, 1, 1, lives.kernels[5].connection_file.parent
-    )
-    lives.kernels[1].pid, lives.kernels[1].process = 7, lives.kernels[5].process
-    await lives.take_over(former)
-    assert not lives.kernels[5]._ports
-    assert lives.states() == ["live", "lost"]
-
-
-async def test_a_lost_engine_stays_lost_and_can_be_restarted(lives):
-    client = await lives.client()
-    lives.kernels[1].die(3)
-    await eventually(lambda: lives.states() == ["live", "lost"])
-    await lives.replace()
-    assert lives.states() == ["live", "lost"]
-    answer = await client.ask("restart", engines=[1], now=False)
-    assert [(one["state"], one["incarnation"]) for one in answer["engines"]] == [("live", 2)]
-    await lives.replace()
-    assert lives.states() == ["live", "live"]
-
-
-async def test_deaths_are_remembered_by_the_controllers_after_the_one_that_heard_of_them(lives):
-    client = await lives.client()
-    task = client.apply("stall", b"x", targets=[1]) + ".0"
-    await eventually(lambda: lives.kernels[1].running)
-    lives.kernels[1].die(-11)
-    await client.reply(task)
-    told = (await client.ask("status"))["deaths"]
-    assert [(one["engine"], one["incarnation"], one["task"]) for one in told] == [(1, 1, task)]
-    for _ in range(2):
-        await lives.replace()
-        assert (await client.ask("status"))["deaths"] == told
-        assert lives.driver.fleet.deaths.count == 1
-
-
-async def test_a_death_that_was_noted_before_its_engine_was_is_told_once(lives, monkeypatch):
-    noted = lives.driver.fleet.on_news
-    # The controller dies between the two notes.
-    lives.driver.fleet.on_news = lambda engine: engine.state == "lost" or noted(engine)
-    client = await lives.client()
-    task = client.apply("stall", b"x", targets=[1]) + ".0"
-    await eventually(lambda: lives.kernels[1].running)
-    lives.kernels[1].die(-11)
-    await client.reply(task)
-    told = (await client.ask("status"))["deaths"]
-    await lives.replace()
-    assert lives.states() == ["live", "lost"]
-    assert (await client.ask("status"))["deaths"] == told
 
 
 async def test_three_controllers_one_after_the_other_lose_nothing(lives):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -80,3 +81,28 @@ def test_a_file_that_is_something_else_is_named(tmp_path):
     (tmp_path / "state.db").write_text("no database, but longer than its head" * 10)
     with pytest.raises(ClusterError, match=r"state\.db cannot be used"):
         Journal(tmp_path / "state.db")
+
+
+def test_who_waits_is_told_once_what_came_before_is_there(reopen, tmp_path):
+    journal, other = reopen(), Journal(tmp_path / "state.db")
+    found, told = [], threading.Event()
+
+    def look():
+        found.append(dict(other.read("engine")))
+        told.set()
+
+    journal.put_all([("engine", "a", {"n": 1}), ("engine", "b", {"n": 2})])
+    journal.when_written(look)
+    assert told.wait(20)
+    other.close()
+    assert found == [{"a": {"n": 1}, "b": {"n": 2}}]
+
+
+def test_who_waits_is_told_too_when_nothing_can_be_written(reopen, tmp_path, caplog):
+    journal, told = reopen(), threading.Event()
+    journal._db.execute("DROP TABLE frames")
+    journal._db.execute("DROP TABLE notes")
+    journal.put("engine", "a", {})
+    journal.when_written(told.set)
+    assert told.wait(20)
+    assert "notes were not written" in caplog.text
