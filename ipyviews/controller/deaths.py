@@ -138,10 +138,10 @@ class Deaths:
         """Return all that are remembered, the latest last."""
         return list(self._known.values())
 
-    def named(self, runs: Iterable[Run], engine: int | None) -> list[tuple[int, int]]:
+    def named(self, runs: Sequence[Run], engine: int | None) -> list[tuple[int, int]]:
         """Name the deaths that a task met with, or, when it never ran, that of its engine."""
         met = [(int(run.engine), run.incarnation) for run in runs if run.lost_engine]
-        if not met and engine is not None:
+        if not runs and engine is not None:
             met = [name for name in self._known if name[0] == engine][-1:]
         return [name for name in met if name in self._known]
 

@@ -56,6 +56,15 @@ class Answered(NamedTuple):
     reply: Message
 
 
+class Lost(NamedTuple):
+    """An attempt of which nothing is known any more."""
+
+    attempt: Attempt
+    reason: str
+    #: Whether its engine lives, and only the answer is lost.
+    lives: bool
+
+
 class Missed(NamedTuple):
     """An engine that was lost while no controller was there."""
 
@@ -115,7 +124,7 @@ class Returns:
         self.is_open = False
         self._running: dict[TaskId, Running] = {}
         self._answered: dict[TaskId, Answered] = {}
-        self._lost: dict[TaskId, tuple[Attempt, str]] = {}
+        self._lost: dict[TaskId, Lost] = {}
         self._output: dict[TaskId, Output] = {}
         self._missed: list[Missed] = []
         #: Engines that cannot tell whether they run a cell.
@@ -139,7 +148,7 @@ class Returns:
         link.calls = int(told.get("next", 0))
         for name in told.get("gone", ()):
             if (attempt := parse_attempt(str(name))) is not None:
-                self._lost[attempt.task] = (attempt, _GONE)
+                self._lost[attempt.task] = Lost(attempt, _GONE, lives=True)
         for name, content in told.get("cells", {}).items():
             self.replied(link, Message({}, {"msg_id": name}, {}, pack(content), [], []))
         name, number = told.get("running") or (told.get("cell"), -1)
@@ -207,7 +216,7 @@ class Returns:
             if running.link is link:
                 del self._running[task]
                 sentence = f"engine {link.engine} was lost while it ran task {task}: {reason}"
-                self._lost[task] = (running.attempt, sentence)
+                self._lost[task] = Lost(running.attempt, sentence, lives=False)
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -235,7 +244,7 @@ class Returns:
             self._repeat(running, pending, output)
             return Found(attempt), None
         if (lost := self._lost.pop(task, None)) is not None:
-            return Found(lost[0], lost=lost[1]), None
+            return Found(lost.attempt, lost=lost.reason, lives=lost.lives), None
         return self._doubt(task, pending), None
 
     def _repeat(self, run: Running | Answered, pending: PendingTask, output: Output) -> None:
@@ -266,7 +275,7 @@ class Returns:
             is_mute = link is not None and (link in self._mute or not link.can_apply)
             if is_mute and (allowed is None or one.id in allowed):
                 sentence = f"task {task} may have run on engine {one.id}: {_UNKNOWN}"
-                return Found(Attempt(task, one.id, one.incarnation, 1), lost=sentence)
+                return Found(Attempt(task, one.id, one.incarnation, 1), lost=sentence, lives=True)
         return None
 
     def _expire(self) -> None:

@@ -42,10 +42,10 @@ class Verdict(StrEnum):
     INVALID = "invalid"
 
 
-#: The outcome of a run whose reply was lost on the way.
+#: How the outcome of a run begins whose reply was lost, and not its engine.
 UNANSWERED = "its reply did not arrive"
 
-_LIVED_ON = frozenset({UNANSWERED, *map(str, Status)})
+_ENDED = frozenset(map(str, Status))
 
 
 class Run(NamedTuple):
@@ -55,13 +55,13 @@ class Run(NamedTuple):
     incarnation: int
     started: float
     ended: float
-    #: ``ok``, ``error``, ``aborted``, ``unmet``, `UNANSWERED` or the reason the engine was lost.
+    #: ``ok``, ``error``, ``aborted``, ``unmet``, what begins with `UNANSWERED`, or why the engine was lost.
     outcome: str
 
     @property
     def lost_engine(self) -> bool:
         """Whether it ended because its engine was lost."""
-        return self.outcome not in _LIVED_ON
+        return self.outcome not in _ENDED and not self.outcome.startswith(UNANSWERED)
 
 
 class Dispatch(NamedTuple):

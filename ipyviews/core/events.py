@@ -54,6 +54,8 @@ class Found(NamedTuple):
     ran_s: float | None = None
     #: Why nothing is known: a sentence. Then it may have run.
     lost: str = ""
+    #: Whether its engine lives all the same.
+    lives: bool = False
 
 
 @dataclass(frozen=True, slots=True)

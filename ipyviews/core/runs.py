@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipyviews.core.effects import Run, Verdict
+from ipyviews.core.effects import UNANSWERED, Run, Verdict
 from ipyviews.core.events import Kind, Status
 from ipyviews.core.moves import Mover
 from ipyviews.core.placement import Pool
@@ -89,6 +89,8 @@ class Runs(Mover):
             lost = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
         ran_s = found.ran_s or 0.0
         outcome = lost or str(found.status)
+        if found.lives:
+            outcome = f"{UNANSWERED}: {lost}"
         run = Run(engine.id, attempt.incarnation, self._now - ran_s, self._now, outcome)
         task.runs += (run,)
         if found.status is None:

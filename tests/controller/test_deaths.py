@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipyviews.controller.deaths import MOST_DEATHS, Deaths, LastWords, describe
-from ipyviews.core.effects import Run
+from ipyviews.core.effects import UNANSWERED, Run
 from ipyviews.launching.exits import report_exit
 from tests.waiting import eventually
 
@@ -134,6 +134,7 @@ def test_runs_that_ended_otherwise_name_no_death():
     deaths.note((1, 1), report_exit(7, -9))
     runs = [Run(0, 1, 0.0, 1.0, "error"), Run(1, 1, 1.0, 2.0, "killed by SIGKILL")]
     assert deaths.named(runs, None) == [(1, 1)]
+    assert deaths.named([Run(1, 2, 1.0, 2.0, UNANSWERED)], 1) == []
 
 
 def test_report_is_bounded_whatever_the_engine_wrote():

@@ -174,6 +174,7 @@ async def test_a_result_that_an_engine_could_not_keep_fails_its_direct_task(live
     assert reply.ours["verdict"] == "engine_lost"
     assert "it ran, and its result was lost" in reply.content["evalue"]
     assert len(reply.ours["attempts"]) == 1
+    assert reply.ours["deaths"] == []
 
 
 async def test_such_a_balanced_task_is_run_again_and_says_so(lives):

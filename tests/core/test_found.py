@@ -123,6 +123,23 @@ def test_a_balanced_one_is_run_again_once_and_both_runs_are_told():
     assert desk.verdict("a-2.0") is Verdict.ENGINE_LOST
 
 
+def test_a_run_whose_engine_lives_is_no_loss_of_an_engine():
+    desk = taken_over()
+    desk.submit(RAN.task, found=Found(RAN, lost="its result was lost", lives=True))
+    again = desk.attempt(RAN.task)
+    desk.lose(again.engine)
+    reply = desk.replies[RAN.task]
+    assert [run.lost_engine for run in reply.runs] == [False, True]
+    assert "engines that were lost with this task" not in reply.reason
+
+
+def test_a_direct_one_whose_engine_lives_fails_with_the_reason():
+    desk = taken_over()
+    desk.submit(RAN.task, 0, found=Found(RAN, lost="its result was lost", lives=True))
+    assert desk.verdict(RAN.task) is Verdict.ENGINE_LOST
+    assert desk.reason(RAN.task) == "its result was lost"
+
+
 def test_a_run_on_an_engine_that_was_lost_since_counts_as_lost_with_it():
     desk = taken_over(RAN)
     desk.lose(0)
