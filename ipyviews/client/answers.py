@@ -50,6 +50,8 @@ class Answer(Future[T]):
         self._connection = connection
         self.what = what
         self.limit_s = limit_s
+        #: A sentence for who has waited so long in vain.
+        self.advice = ""
         # Readable without the lock of the base class; see `ipyviews.client.bell`.
         self._outcome: tuple[T | None, Exception | None] | None = None
         # Marked as running: an asyncio waiter that is cancelled must not cancel it for the others.
@@ -72,6 +74,7 @@ class Answer(Future[T]):
     def then(self, change: Callable[[T], U]) -> Answer[U]:
         """Return an answer that is this one's, changed; `change` runs in the I/O thread."""
         changed: Answer[U] = Answer(self._connection, self.what, self.limit_s)
+        changed.advice = self.advice
 
         def pass_on(_: Future[T]) -> None:
             try:
@@ -129,7 +132,8 @@ class Answer(Future[T]):
 
     def late(self, limit_s: float | None) -> str:
         """Say that it has not come."""
-        return f"The controller did not answer {self.what!r} within {limit_s or 0:g} s."
+        late = f"The controller did not answer {self.what!r} within {limit_s or 0:g} s."
+        return f"{late} {self.advice}".rstrip()
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._awaited().__await__()

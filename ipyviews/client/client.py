@@ -294,7 +294,15 @@ class Client(RecordVerbs, LegacyNames):
             Whether they are killed at once instead of being asked to end.
         setup
             Whether their set-up cells (``execute(code, setup=True)``, ``%%px --setup``) are run
-            before anything else; if not, they are forgotten.
+            before anything else; if not, they are forgotten. On each engine they may take 10
+            minutes together.
+
+        Raises
+        ------
+        EngineError
+            One did not come back, with the reason.
+        TimeoutError
+            There is no answer after 15 minutes; engines that do not come up are given up before.
         """
         control.restart(self, targets, now=now, setup=setup).result()
 

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from ipyviews.client.tasks import Task
     from ipyviews.deaths import DeathReport
 
-#: Longest time a restart or a shutdown of engines may take [s].
+#: Longest time a shutdown of engines may take [s].
 SLOW_S = 120.0
+
+#: And a restart: the controller gives up each step of it before, the set-up cells after 600 s [s].
+RESTART_S = 900.0
 
 
 def abort(session: Session, jobs: Any, targets: Targets) -> Answer[None]:
@@ -111,7 +114,8 @@ def start(session: Session, n: int, kernel: str | None) -> Answer[list[int]]:
 def restart(session: Session, targets: Targets, *, now: bool, setup: bool = True) -> Answer[None]:
     """See `Client.restart`."""
     engines = even_lost(session, targets)
-    answer = session.connection.request("restart", SLOW_S, engines=engines, now=now, setup=setup)
+    answer = session.connection.request("restart", RESTART_S, engines=engines, now=now, setup=setup)
+    answer.advice = "It goes on all the same: client.table() shows which engines are back."
     return answer.then(_check_back)
 
 

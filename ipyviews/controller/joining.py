@@ -30,8 +30,10 @@ START_LIMIT_S = 60.0
 #: How long each later step may take [s]; a kernel that has answered once is quick.
 STEP_LIMIT_S = 20.0
 
-#: How long each set-up cell may take [s].
+#: How long the set-up cells of an engine may take together [s]; clients wait longer for a restart.
 SETUP_LIMIT_S = 600.0
+
+_WITHOUT = "client.restart(setup=False) starts the engine without them"
 
 #: Kernels without a welcome are asked this often until their status arrives [s].
 ASK_AGAIN_S = 0.1
@@ -169,18 +171,32 @@ class Joining:
         return report, ""
 
     async def _set_up(self) -> None:
-        for number, code in enumerate(self._setup, 1):
-            content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False}
-            reply = await self._ask("execute_request", content, SETUP_LIMIT_S)
-            if reply.get("status") != "ok":
-                raise ClusterError(
-                    f"set-up cell {number} of {len(self._setup)} failed: "
-                    f"{reply.get('ename')}: {reply.get('evalue')}; "
-                    "client.restart(setup=False) starts the engine without them"
-                )
+        try:
+            async with asyncio.timeout(SETUP_LIMIT_S):
+                for number, code in enumerate(self._setup, 1):
+                    await self._set_up_by(number, code)
+        except TimeoutError:
+            raise ClusterError(
+                f"its {len(self._setup)} set-up cells took more than {SETUP_LIMIT_S:g} s; "
+                f"{_WITHOUT}"
+            ) from None
+
+    async def _set_up_by(self, number: int, code: str) -> None:
+        content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False}
+        reply = await self._ask("execute_request", content, None)
+        if reply.get("status") != "ok":
+            raise ClusterError(
+                f"set-up cell {number} of {len(self._setup)} failed: "
+                f"{reply.get('ename')}: {reply.get('evalue')}; {_WITHOUT}"
+            )
 
     async def _ask(
-        self, msg_type: str, content: Mapping[str, Any], limit_s: float, *, channel: str = "shell"
+        self,
+        msg_type: str,
+        content: Mapping[str, Any],
+        limit_s: float | None,
+        *,
+        channel: str = "shell",
     ) -> dict[str, Any]:
         _, answer = self._links.request(self._link, channel, msg_type, content)
         try:

@@ -55,7 +55,8 @@ class Run(NamedTuple):
     incarnation: int
     started: float
     ended: float
-    #: ``ok``, ``error``, ``aborted``, ``unmet``, what begins with `UNANSWERED`, or why the engine was lost.
+    #: ``ok``, ``error``, ``aborted``, ``unmet``, what begins with `UNANSWERED`, or the reason the
+    #: engine was lost.
     outcome: str
 
     @property

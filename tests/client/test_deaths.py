@@ -3,6 +3,7 @@
 import pytest
 
 from ipyviews import AsyncClient, EngineError, UsageError
+from ipyviews.client import control
 from ipyviews.client.deaths import MOST_DEATHS, Deaths
 from tests.test_deaths import CRASH
 from tests.waiting import wait_until
@@ -81,6 +82,18 @@ async def test_deaths_and_restarts_can_be_awaited(fake):
         await rc.auto_restart(False)
     limits = [content["limit"] for name, content, _ in fake.requests if "auto" in name]
     assert limits == [[2, 5.0], None]
+
+
+def test_who_waits_in_vain_for_a_restart_is_told_where_to_look(fake, rc, monkeypatch):
+    monkeypatch.setattr(control, "RESTART_S", 0.05)
+    fake.mute = True
+    with pytest.raises(TimeoutError) as caught:
+        rc.restart(0)
+    assert str(caught.value) == (
+        "The controller did not answer 'restart' within 0.05 s. It goes on all the same: "
+        "client.table() shows which engines are back."
+    )
+    fake.mute = False
 
 
 def test_what_is_no_limit_of_restarts_is_refused_before_it_is_sent(fake, rc):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ipyviews.controller import setups
+from ipyviews.client import control
+from ipyviews.controller import adoption, joining, setups
 from ipyviews.controller.config import read_limit
 from ipyviews.controller.setups import Limit, Revival, Setups
 from ipyviews.errors import UsageError
+from ipyviews.launching.kernels import SHUTDOWN_TIME
 from tests.waiting import eventually
 
 
@@ -132,6 +134,24 @@ async def test_an_engine_whose_set_up_fails_does_not_come_back(start):
     (info,) = answer["engines"]
     assert info["state"] == "lost"
     assert "set-up cell 2 of 2 failed: ZeroDivisionError: fake" in info["reason"]
+
+
+async def test_set_up_that_takes_too_long_ends_the_engine_with_a_reason(start, monkeypatch):
+    monkeypatch.setattr(joining, "SETUP_LIMIT_S", 0.05)
+    world = await start(1)
+    client = await world.client()
+    world.driver.fleet.setups.note(0, "print one")
+    world.driver.fleet.setups.note(0, "stall")
+    answer = await client.ask("restart", engines=[0], now=True)
+    (info,) = answer["engines"]
+    assert info["state"] == "lost"
+    assert "its 2 set-up cells took more than 0.05 s; client.restart(setup=False)" in info["reason"]
+
+
+def test_clients_wait_for_a_restart_as_long_as_it_may_take():
+    steps = joining.START_LIMIT_S + 4 * joining.STEP_LIMIT_S + joining.SETUP_LIMIT_S
+    polite = 3 * SHUTDOWN_TIME + 2 * adoption.WRITING_S
+    assert steps + polite < control.RESTART_S
 
 
 @pytest.mark.parametrize("ours", [{"any": None}, {"targets": [0]}], ids=["balanced", "call"])
