@@ -25,6 +25,7 @@ from ipyviews.controller.control import Control
 from ipyviews.controller.fleet import Fleet
 from ipyviews.controller.links import Links
 from ipyviews.controller.outputs import Gate
+from ipyviews.controller.pasts import Pasts
 from ipyviews.controller.performer import Performer
 from ipyviews.controller.receipts import Receipts
 from ipyviews.controller.records import Records
@@ -129,6 +130,7 @@ class Driver:
         self._settled = self._loop.time() + (RETURN_S if former else 0.0)
         if former is not None:
             self.returns.open()
+            self._performer.pasts.restore()
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
         if former is None:
             self._listen()
@@ -187,6 +189,7 @@ class Driver:
         self.clients.on_left = self.fleet.tell_left
         self.clients.on_gone = self._client_gone
         self._connect_returns()
+        performer.pasts = Pasts(self._journal)
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
         performer.records, self.gate.on_output = self.records, self.records.written
@@ -217,6 +220,7 @@ class Driver:
             turns=performer.turns,
             life=self.life,
             returns=self.returns,
+            pasts=performer.pasts,
         )
         self.records.submit_again = self.requests.submit_again
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ipyviews.controller.turns import Turns
-from ipyviews.core.effects import Dispatch, Interrupt, Recall, Reply, Verdict, WakeAt
+from ipyviews.core.effects import Dispatch, Interrupt, Recall, Reply, Requeued, Verdict, WakeAt
 from ipyviews.core.events import (
     AttemptsMissing,
     Kind,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.fleet import Fleet
     from ipyviews.controller.links import Link, Links
     from ipyviews.controller.outputs import Flight, Gate
+    from ipyviews.controller.pasts import Pasts
     from ipyviews.controller.records import Records
     from ipyviews.controller.requests import PendingTask, Store
     from ipyviews.controller.sharing import Sharing
@@ -78,6 +79,7 @@ class Performer:
         self.fleet: Fleet
         self.gate: Gate
         self.records: Records
+        self.pasts: Pasts
         self.sharing: Sharing
         #: Called with a sentence when an event could not be handled.
         self.on_broken: Callable[[str], None] = lambda _why: None
@@ -188,6 +190,8 @@ class Performer:
                 self._recall(attempts)
             case Interrupt(attempt, kind):
                 self.interrupt(attempt, kind)
+            case Requeued(task, past):
+                self.pasts.requeued(task, past)
             case WakeAt(when):
                 self._wake_at(when)
             case _:
@@ -288,6 +292,7 @@ class Performer:
     def _reply(self, reply: Reply, flight: Flight | None) -> None:
         task, client, verdict, attempt, _, runs = reply
         pending = self._store.take(task)
+        self.pasts.ended(task)
         ours: dict[str, Any] = {
             "verdict": verdict,
             "engine": attempt.engine if attempt else pending.engine,

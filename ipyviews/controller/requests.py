@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ipyviews.controller.clients import Clients
     from ipyviews.controller.outputs import Flight
+    from ipyviews.controller.pasts import Pasts
     from ipyviews.controller.records import Records
     from ipyviews.controller.returns import Returns
     from ipyviews.controller.setups import Setups
@@ -133,8 +134,8 @@ class Requests:
         Counts for the status reply.
     life
         The controller's name in this life.
-    returns
-        What a controller before this one had begun.
+    returns, pasts
+        What a controller before this one had begun, and run.
     """
 
     def __init__(
@@ -148,8 +149,10 @@ class Requests:
         turns: Turns,
         life: str,
         returns: Returns,
+        pasts: Pasts,
     ) -> None:
         self._life = life
+        self._pasts = pasts
         self._returns = returns
         self._store = store
         self._clients = clients
@@ -276,11 +279,12 @@ class Requests:
                 continue
             pending = PendingTask(client, submission, place)
             self._store.put(task, pending)
-            found, flight = None, None
+            found, flight, past = None, None, None
             if submission.places is not None:
                 found, flight = self._returns.claim(task, pending)
+                past = self._pasts.take(task)
             now, engine = self._loop.time(), pending.engine
             terms = terms if alike else choice.terms(place)
-            event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found)
+            event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found, past)
             self._feed(event, flight)
             yield

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from ipyviews.core.effects import Past
     from ipyviews.ids import Attempt, ClientId, EngineId, RequestId, TaskId
 
 
@@ -130,6 +131,8 @@ class TaskSubmitted(NamedTuple):
     follow: Dependency | None = None
     #: What a controller before this one had begun.
     found: Found | None = None
+    #: What was behind it there when it was queued again last.
+    past: Past | None = None
 
 
 class TaskReplied(NamedTuple):
