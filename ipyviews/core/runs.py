@@ -81,6 +81,10 @@ class Runs(Mover):
         engine = self.engines[attempt.engine]
         task.attempt, task.sent = attempt, attempt.number
         task.begun = True
+        if found.before is not None and found.before[0].number < attempt.number:
+            first, reason = found.before
+            task.runs += (Run(first.engine, first.incarnation, self._now, self._now, reason),)
+            task.reruns = max(0, task.reruns - 1)
         lost = found.lost
         if found.status is None and not lost:
             if engine.stray == attempt:

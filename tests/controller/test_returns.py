@@ -328,6 +328,57 @@ async def test_what_an_engine_tells_of_output_and_makes_no_sense_is_dropped(live
     assert (await client.reply(f"{request}.0")).buffers == [b"x"]
 
 
+async def test_a_task_whose_engine_died_before_the_controller_did_says_so(lives):
+    client = await lives.client()
+    busy = client.apply("stall", b"x", targets=[1])
+    await eventually(lambda: lives.kernels[1].running)
+    request = client.apply("stall", b"y", any=None)
+    await eventually(lambda: lives.kernels[0].running)
+    lives.kernels[0].die()
+    await eventually(lambda: lives.states() == ["lost", "live"])
+    for _ in range(2):
+        await lives.replace()
+    again(client, busy, [0], function="stall", arguments=[b"x"], targets=[1])
+    again(client, request, [0], function="stall", arguments=[b"y"], any=None)
+    for _ in range(2):
+        await eventually(lambda: lives.kernels[1].running)
+        lives.kernels[1].finish()
+    reply = await client.reply(f"{request}.0")
+    assert [(run[0], run[4][-17:]) for run in reply.ours["attempts"]] == [
+        (0, "killed by SIGKILL"),
+        (1, "ok"),
+    ]
+
+
+async def test_a_second_run_that_is_taken_over_is_told_with_the_first(lives):
+    client = await lives.client()
+    request = client.apply("stall", b"y", any=None)
+    await eventually(lambda: any(kernel.running for kernel in lives.kernels.values()))
+    first = next(one for one, kernel in lives.kernels.items() if kernel.running)
+    lives.kernels[first].die()
+    await eventually(lambda: lives.kernels[1 - first].running)
+    await lives.replace()
+    again(client, request, [0], function="stall", arguments=[b"y"], any=None)
+    await lives.settle()
+    lives.kernels[1 - first].finish()
+    reply = await client.reply(f"{request}.0")
+    assert [run[0] for run in reply.ours["attempts"]] == [first, 1 - first]
+    assert len(applied(lives.kernels[1 - first])) == 1
+
+
+async def test_what_ran_when_its_engine_was_restarted_does_not_run_again(lives):
+    client = await lives.client()
+    request = client.apply("stall", b"x", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    await client.ask("restart", engines=[0], now=True)
+    await lives.replace()
+    client.stream.clear()
+    again(client, request, [0], function="stall", arguments=[b"x"], targets=[0])
+    reply = await client.reply(f"{request}.0")
+    assert "engine 0 was lost while it ran task" in reply.content["evalue"]
+    assert not lives.kernels[0].running
+
+
 async def test_three_controllers_one_after_the_other_lose_nothing(lives):
     client = await lives.client()
     request = client.apply("stall", b"x", targets=[0])
