@@ -8,11 +8,13 @@ cannot tell.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.outputs import Flight, conclusion
 from ipyviews.core.events import Found, Kind, StrayEnded
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import ProtocolError
 from ipyviews.ids import Attempt, EngineId, TaskId, parse_attempt
 from ipyviews.protocol.wire import Message, pack
@@ -77,20 +79,25 @@ class Missed(NamedTuple):
 class Output:
     """What an attempt has written: as its engine has kept it, and what came since."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: deque[Message] = field(default_factory=deque)
     size: int = 0
     #: Whether nothing of it is missing.
     is_whole: bool = False
+    #: When each was written, which names it.
+    dates: set[Any] = field(default_factory=set)
 
     def add(self, message: Message) -> None:
         """Add a message, unless it is there."""
         date = message.header.get("date")
-        if any(one.header.get("date") == date for one in reversed(self.messages)):
+        if date in self.dates:
             return
+        self.dates.add(date)
         self.messages.append(message)
-        self.size += len(message.content)
-        if self.size > MOST_OUTPUT:
-            self.size -= len(self.messages.pop(0).content)
+        self.size += _weight(message)
+        while self.size > MOST_OUTPUT:
+            oldest = self.messages.popleft()
+            self.dates.discard(oldest.header.get("date"))
+            self.size -= _weight(oldest)
             self.is_whole = False
 
 
@@ -307,6 +314,10 @@ class Returns:
         self._lost.clear()
         self._missed.clear()
         self._mute.clear()
+
+
+def _weight(message: Message) -> int:
+    return len(message.content) + sum(map(size_bytes, message.buffers))
 
 
 def _parts(told: Sequence[Sequence[Any]], buffers: Sequence[Frame]) -> Iterator[Message]:

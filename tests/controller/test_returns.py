@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipyviews.controller import receipts
+from ipyviews.controller import receipts, returns
+from ipyviews.controller.returns import Output
+from ipyviews.protocol.wire import Message
 from tests.controller.lives import Lives, again
 from tests.waiting import eventually
 
@@ -398,3 +400,19 @@ async def test_places_that_are_not_there_are_refused(lives, places):
     again(client, f"{client.session}-9", places, function="echo", arguments=[b"x"], any=None)
     await client.until(lambda: client.replies_to(f"{client.session}-9"))
     assert "`again`" in client.replies_to(f"{client.session}-9")[0].read()["evalue"]
+
+
+def written(date: int, content: bytes, *buffers: bytes) -> Message:
+    return Message({"date": date}, {}, {}, content, list(buffers), [])
+
+
+def test_what_waits_of_output_is_bounded_with_its_buffers_and_the_latest_is_kept(monkeypatch):
+    monkeypatch.setattr(returns, "MOST_OUTPUT", 10)
+    output = Output(is_whole=True)
+    for date in (1, 2, 1):
+        output.add(written(date, b"abc"))
+    assert ([one.header["date"] for one in output.messages], output.is_whole) == ([1, 2], True)
+    output.add(written(3, b"", b"12345678"))
+    assert ([one.header["date"] for one in output.messages], output.is_whole) == ([3], False)
+    output.add(written(4, b"", bytes(11)))
+    assert (list(output.messages), output.size, output.dates) == ([], 0, set())
