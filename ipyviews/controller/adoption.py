@@ -53,6 +53,7 @@ def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
         "incarnation": engine.incarnation,
         "state": engine.state,
         "reason": engine.reason,
+        "begun": [attempt.msg_id for attempt in engine.begun],
         "request": dataclasses.asdict(engine.request),
         "pid": _pid(engine),
         "joined": dataclasses.asdict(joined) if joined else None,
@@ -131,6 +132,8 @@ def _take_over(
     engine = Engine(name, KernelRequest(**known["request"]), incarnation=known["incarnation"])
     if known["joined"] is not None:
         engine.former = Joined(**known["joined"])
+    # Their clients may not have heard of it.
+    engine.begun = fleet.returns.were_lost(known["begun"], known["reason"] or "it was restarted")
 
     async def take(engine: Engine) -> LaunchedKernel:
         return fleet.launcher.adopt(engine.id, engine.incarnation, engine.request, process)

@@ -13,12 +13,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.deaths import Deaths, describe
+from ipyviews.controller.deaths import Deaths, describe, sort_calls
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
 from ipyviews.controller.setups import Revival, Setups
 from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost, Kind
-from ipyviews.engine import begun, crashes
+from ipyviews.engine import crashes
 from ipyviews.errors import ClusterError, UsageError
 from ipyviews.ids import Attempt, ClientId, EngineId
 from ipyviews.launching.kernels import KernelRequest
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.config import Config
     from ipyviews.controller.joining import Joined
     from ipyviews.controller.links import Links
-    from ipyviews.controller.outputs import Flight, Gate
+    from ipyviews.controller.outputs import Gate
     from ipyviews.controller.returns import Returns
     from ipyviews.core.events import Event
     from ipyviews.launching.kernels import ExitReport, KernelLauncher, LaunchedKernel
@@ -60,6 +60,8 @@ class Engine:
     former: Joined | None = None
     #: What it runs for that one.
     stray: Attempt | None = None
+    #: What it had begun when it was lost last.
+    begun: tuple[Attempt, ...] = ()
     reason: str | None = None
     #: The coroutine that brings it up or down, if any.
     work: asyncio.Task[None] | None = None
@@ -340,7 +342,8 @@ class Fleet:
             flights = self._gate.engine_lost(engine.link)
             self._links.disconnect(engine.link, reason)
             calls = [flight for flight in flights if flight.kind is Kind.APPLY]
-            untouched, ended = _sort(engine, engine.link, calls)
+            untouched, ended = sort_calls(engine.kernel, engine.link, calls)
+            engine.begun = tuple(one.attempt for one in flights if one.attempt not in untouched)
             if report is not None:
                 over = untouched | ended
                 running = [one.attempt.task for one in flights if one.attempt not in over]
@@ -487,13 +490,3 @@ def _check(engine: Engine) -> None:
 
 async def _nothing() -> None:
     return
-
-
-def _sort(engine: Engine, link: Link, calls: Sequence[Flight]) -> tuple[set[Attempt], set[Attempt]]:
-    """Tell which calls an engine has not begun, and never will, and which had ended."""
-    sent = {call.number: call.attempt for call in calls if call.number >= 0}
-    unsent = {call.attempt for call in calls if call.number < 0}
-    if engine.kernel is None:
-        return unsent, set()
-    left, ended = begun.stop(str(engine.kernel.connection_file), link.name, sent)
-    return unsent | {sent[number] for number in left}, {sent[number] for number in ended}

@@ -8,18 +8,20 @@ cannot tell.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.outputs import Flight, conclusion
 from ipyviews.core.events import Found, Kind, StrayEnded
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import ProtocolError
 from ipyviews.ids import Attempt, EngineId, TaskId, parse_attempt
 from ipyviews.protocol.wire import Message, pack
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipyviews.controller.fleet import Fleet
     from ipyviews.controller.links import Link
@@ -77,20 +79,25 @@ class Missed(NamedTuple):
 class Output:
     """What an attempt has written: as its engine has kept it, and what came since."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: deque[Message] = field(default_factory=deque)
     size: int = 0
     #: Whether nothing of it is missing.
     is_whole: bool = False
+    #: When each was written, which names it.
+    dates: set[Any] = field(default_factory=set)
 
     def add(self, message: Message) -> None:
         """Add a message, unless it is there."""
         date = message.header.get("date")
-        if any(one.header.get("date") == date for one in reversed(self.messages)):
+        if date in self.dates:
             return
+        self.dates.add(date)
         self.messages.append(message)
-        self.size += len(message.content)
-        if self.size > MOST_OUTPUT:
-            self.size -= len(self.messages.pop(0).content)
+        self.size += _weight(message)
+        while self.size > MOST_OUTPUT:
+            oldest = self.messages.popleft()
+            self.dates.discard(oldest.header.get("date"))
+            self.size -= _weight(oldest)
             self.is_whole = False
 
 
@@ -165,6 +172,19 @@ class Returns:
         """Note an engine that was lost while no controller was there."""
         self._missed.append(Missed(engine, incarnation, reason))
 
+    def were_lost(self, names: Iterable[str], reason: str) -> tuple[Attempt, ...]:
+        """Note what an engine had begun that was lost before; returns these attempts."""
+        attempts = tuple(one for name in names if (one := parse_attempt(name)) is not None)
+        for attempt in attempts:
+            self._note_lost(attempt, reason)
+        return attempts
+
+    def _note_lost(self, attempt: Attempt, reason: str) -> None:
+        known = self._lost.get(attempt.task)
+        if known is None or known.attempt.number <= attempt.number:
+            what = f"engine {attempt.engine} was lost while it ran task {attempt.task}: {reason}"
+            self._lost[attempt.task] = Lost(attempt, what, lives=False)
+
     def replied(self, link: Link, message: Message) -> bool:
         """Take an answer that nobody here has asked for; False if it means nothing."""
         attempt = parse_attempt(message.parent_id)
@@ -215,8 +235,7 @@ class Returns:
         for task, running in list(self._running.items()):
             if running.link is link:
                 del self._running[task]
-                sentence = f"engine {link.engine} was lost while it ran task {task}: {reason}"
-                self._lost[task] = Lost(running.attempt, sentence, lives=False)
+                self._note_lost(running.attempt, reason)
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -230,11 +249,12 @@ class Returns:
         flight : Flight or None
             For the core's reply.
         """
-        output = self._output.pop(task, Output())
+        output, lost = self._output.pop(task, Output()), self._lost.pop(task, None)
+        before = None if lost is None else (lost.attempt, lost.reason)
         if (answered := self._answered.pop(task, None)) is not None:
             self._running.pop(task, None)
             self._repeat(answered, pending, output)
-            return self._pass_on(answered, pending, is_whole=output.is_whole)
+            return self._pass_on(answered, pending, before, is_whole=output.is_whole)
         if (running := self._running.pop(task, None)) is not None:
             attempt, link, number = running
             flight = self._gate.open(
@@ -242,8 +262,8 @@ class Returns:
             )
             flight.has_gap = not (output.is_whole or (link.can_apply and not output.messages))
             self._repeat(running, pending, output)
-            return Found(attempt), None
-        if (lost := self._lost.pop(task, None)) is not None:
+            return Found(attempt, before=before), None
+        if lost is not None:
             return Found(lost.attempt, lost=lost.reason, lives=lost.lives), None
         return self._doubt(task, pending), None
 
@@ -252,14 +272,19 @@ class Returns:
             self._gate.repeat(run.link, pending.client, run.attempt, message)
 
     def _pass_on(
-        self, answered: Answered, pending: PendingTask, *, is_whole: bool
+        self,
+        answered: Answered,
+        pending: PendingTask,
+        before: tuple[Attempt, str] | None,
+        *,
+        is_whole: bool,
     ) -> tuple[Found, Flight]:
         attempt, link, reply = answered
         status, ran_s, wrote = conclusion(reply, pending.kind)
         flight = Flight(attempt.msg_id, attempt, pending.kind, pending.client, link)
         flight.reply, flight.status, flight.ran_s = reply, status, ran_s
         flight.incomplete = wrote and not is_whole
-        return Found(attempt, status, ran_s), flight
+        return Found(attempt, status, ran_s, before=before), flight
 
     def _doubt(self, task: TaskId, pending: PendingTask) -> Found | None:
         """Tell where a task may have run that no engine knows."""
@@ -289,6 +314,10 @@ class Returns:
         self._lost.clear()
         self._missed.clear()
         self._mute.clear()
+
+
+def _weight(message: Message) -> int:
+    return len(message.content) + sum(map(size_bytes, message.buffers))
 
 
 def _parts(told: Sequence[Sequence[Any]], buffers: Sequence[Frame]) -> Iterator[Message]:

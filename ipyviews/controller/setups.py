@@ -139,8 +139,9 @@ class Revival:
         """Say why there is no other life; empty where none was to be expected."""
         if self.limit is None:
             return ""
+        times = "once" if self.limit.most == 1 else f"{self.limit.most} times"
         return (
-            f"engine {engine} is not started again: it was {self.limit.most} times in "
+            f"engine {engine} is not started again by itself: it was {times} in "
             f"{self.limit.seconds:g} s; client.restart({engine}) does it"
         )
 

@@ -57,6 +57,8 @@ class Found(NamedTuple):
     lost: str = ""
     #: Whether its engine lives all the same.
     lives: bool = False
+    #: A run before that one, and why it was lost.
+    before: tuple[Attempt, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

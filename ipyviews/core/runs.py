@@ -91,8 +91,11 @@ class Runs(Mover):
         """Go on with a task where the controller before had left it."""
         attempt = found.attempt
         engine = self.engines.get(attempt.engine) or Engine(attempt.engine, self.most)
-        task.attempt, task.sent = attempt, max(task.sent, attempt.number)
-        task.begun = True
+        if found.before is not None and task.sent < found.before[0].number < attempt.number:
+            first, reason = found.before
+            task.runs += (Run(first.engine, first.incarnation, self._now, self._now, reason),)
+            task.reruns = max(0, task.reruns - 1)
+        task.attempt, task.sent, task.begun = attempt, attempt.number, True
         lost, lives = found.lost, found.lives
         if found.status is None and not lost:
             if engine.stray == attempt:

@@ -207,7 +207,7 @@ class ControllerState(Runs):
             home.unfinished += 1
         if event.past is not None:
             self._resume(task, event.past)
-        if event.found is not None:
+        if event.found is not None and event.found.attempt.number > task.sent:
             # Where the tasks that it follows ran is not known here.
             task.is_tied = event.follow is not None
             self._task_found(task, event.found)

@@ -61,7 +61,9 @@ async def test_beyond_the_limit_an_engine_stays_dead_and_that_is_said_once(start
         await eventually(lambda: life(world)[0] != "starting")
     assert life(world) == ("lost", 3)
     reply = await client.reply(client.apply("echo", b"x", targets=[0]) + ".0")
-    said = "engine 0 is not started again: it was 2 times in 60 s; client.restart(0) does it"
+    said = (
+        "engine 0 is not started again by itself: it was 2 times in 60 s; client.restart(0) does it"
+    )
     assert said in reply.content["evalue"]
     told = [m.read()["refusal"] for m in client.stream if m.msg_type == "death_notice"]
     assert told == ["", "", said]
@@ -230,6 +232,8 @@ def test_limit_is_of_each_engine_and_a_time():
     assert revival.allows(0, 10.7)
     assert not Revival(None).allows(0, 0.0)
     assert Revival(None).refusal(0) == ""
+    once = "engine 0 is not started again by itself: it was once in 5 s; client.restart(0) does it"
+    assert Revival(Limit(1, 5.0)).refusal(0) == once
 
 
 @pytest.mark.parametrize("value", [[0, 1], [1, 0], [1], "ab", {}, 3, [None, 1]])

@@ -141,6 +141,23 @@ def test_a_direct_one_whose_engine_lives_fails_with_the_reason():
     assert desk.reason(RAN.task) == "its result was lost"
 
 
+def test_a_run_before_the_one_that_was_found_is_told_and_used_up_a_rerun():
+    desk = taken_over(RAN)
+    before = (RAN._replace(engine=1, number=1), "killed")
+    desk.submit(RAN.task, found=Found(RAN, before=before), reruns=1)
+    desk.lose(0)
+    assert desk.verdict(RAN.task) is Verdict.ENGINE_LOST
+    reply = desk.replies[RAN.task]
+    assert [(run.engine, run.lost_engine) for run in reply.runs] == [(1, True), (0, True)]
+    assert "the last of 2 engines that were lost with this task" in reply.reason
+
+
+def test_the_run_that_was_found_is_not_told_twice():
+    desk = taken_over()
+    desk.submit(RAN.task, found=Found(RAN, Status.OK, before=(RAN, "killed")))
+    assert [run.outcome for run in desk.replies[RAN.task].runs] == ["ok"]
+
+
 def test_a_run_on_an_engine_that_was_lost_since_counts_as_lost_with_it():
     desk = taken_over(RAN)
     desk.lose(0)

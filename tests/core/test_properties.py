@@ -133,16 +133,21 @@ class Cluster(RuleBasedStateMachine):
     @rule(
         pick=PICKS,
         status=st.none() | STATUSES,
-        lost=st.sampled_from(["", "", "it may have run"]),
+        how=st.tuples(st.sampled_from(["", "", "it may have run"]), st.booleans()),
         is_direct=st.booleans(),
         wishes=WISHES,
     )
-    def claim(self, pick: int, status, lost: str, is_direct: bool, wishes: dict) -> None:
+    def claim(self, pick: int, status, how, is_direct: bool, wishes: dict) -> None:
         """The client of a controller before this one is back: its task runs, has ended, is lost."""
+        lost, lives = how
         stray, kind = self.strays.pop(pick % len(self.strays))
         if status is not None or lost:
             self.desk.feed(StrayEnded(self.desk.now, stray))
-        found = Found(stray, lost=lost) if lost else Found(stray, status)
+        # Only a balanced one is run again.
+        before = (stray._replace(number=1), "killed") if lives and not is_direct else None
+        found = Found(stray, status, before=before)
+        if lost:
+            found = Found(stray, lost=lost, lives=lives, before=before)
         engine, client = stray.engine if is_direct else None, stray.task[0]
         self.desk.submit(stray.task, engine, client, kind=kind, found=found, **wishes)
 
