@@ -186,6 +186,7 @@ class Driver:
         )
         self.silence = self._make_silence()
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
+        self.fleet.counters = counters
         self.clients.on_left = self.fleet.tell_left
         self.clients.on_gone = self._client_gone
         self._connect_returns()

@@ -10,10 +10,12 @@ import asyncio
 import logging
 import sys
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.deaths import Deaths, describe, sort_calls
+from ipyviews.controller.engines import Engine
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
 from ipyviews.controller.setups import Revival, Setups
@@ -40,54 +42,6 @@ log = logging.getLogger(__name__)
 
 #: Between the report of an exit and its verdict [s]: what the kernel sent last is still arriving.
 LAST_WORDS_S = 0.05
-
-
-@dataclass(slots=True)
-class Engine:
-    """One engine, through all its lives."""
-
-    id: EngineId
-    request: KernelRequest
-    incarnation: int = 0
-    state: str = "starting"
-    #: When it got into that state [s since the epoch].
-    since: float = field(default_factory=time.time)
-    kernel: LaunchedKernel | None = None
-    link: Link | None = None
-    joining: Joining | None = None
-    joined: Joined | None = None
-    #: What the controller before this one knew, until it has joined again.
-    former: Joined | None = None
-    #: What it runs for that one.
-    stray: Attempt | None = None
-    #: What it had begun when it was lost last.
-    begun: tuple[Attempt, ...] = ()
-    reason: str | None = None
-    #: The coroutine that brings it up or down, if any.
-    work: asyncio.Task[None] | None = None
-
-    def enter(self, state: str, reason: str | None = None) -> None:
-        """Change the state."""
-        self.state = state
-        self.since = time.time()
-        self.reason = reason
-
-    def info(self) -> dict[str, Any]:
-        """Return what clients are told, as docs/protocol.md says."""
-        kernel, joined = self.kernel, self.joined
-        return {
-            "id": self.id,
-            "incarnation": self.incarnation,
-            "state": self.state,
-            "kernel": kernel.kernel_name if kernel else self.request.kernel,
-            "language": joined.language if joined else None,
-            "implementation": joined.implementation if joined else None,
-            "apply": joined is not None and joined.can_apply,
-            "place": joined.place if joined else "",
-            "pid": (joined.pid if joined else None) or (kernel.pid if kernel else None),
-            "connection_file": str(kernel.connection_file) if kernel else None,
-            "reason": self.reason,
-        }
 
 
 class Fleet:
@@ -124,6 +78,8 @@ class Fleet:
         self._engines: dict[EngineId, Engine] = {}
         #: Those that nobody asked for.
         self.deaths = Deaths()
+        #: Where second starts are counted.
+        self.counters: Counter[str] = Counter()
         self.revival = Revival(config.restart)
         self.setups = Setups(config.folder / "setups.json")
         self._is_closing = False
@@ -240,8 +196,11 @@ class Fleet:
 
     async def signal(self, ids: Sequence[int], number: int) -> None:
         """Send a signal to the processes of engines."""
-        kernels = [engine.kernel for engine in self.find(ids) if engine.state != "lost"]
-        await asyncio.gather(*(kernel.signal(number) for kernel in kernels if kernel is not None))
+        engines = [engine for engine in self.find(ids) if engine.state != "lost"]
+        for engine in engines:
+            engine.has_spare = False
+        kernels = [engine.kernel for engine in engines if engine.kernel is not None]
+        await asyncio.gather(*(kernel.signal(number) for kernel in kernels))
 
     async def shutdown(self, ids: Sequence[int]) -> None:
         """End engines for good."""
@@ -299,7 +258,8 @@ class Fleet:
             self._loop.call_later(LAST_WORDS_S, self._verdict, engine, incarnation, report)
         else:
             engine.reason = sentence
-            self.deaths.note((engine_id, incarnation), report)
+            engine.is_stillborn = engine.has_spare and not engine.has_answered
+            self._note_death(engine, report, restarted=engine.is_stillborn)
             if engine.link is not None:
                 self._links.disconnect(engine.link, sentence)
 
@@ -369,18 +329,17 @@ class Fleet:
         self,
         engine: Engine,
         report: ExitReport,
-        running: Sequence[str],
-        restarted: bool,
-        refusal: str,
+        running: Sequence[str] = (),
+        restarted: bool = False,
+        refusal: str = "",
     ) -> None:
-        assert engine.link is not None  # noqa: S101 - it was live
-        kernel = engine.link.kernel
+        kernel = engine.kernel
         self.deaths.note(
             (engine.id, engine.incarnation),
             report,
             running=running,
-            words=engine.link.words,
-            crash=crashes.read(str(kernel.connection_file)),
+            words=engine.link.words if engine.link else None,
+            crash=crashes.read(str(kernel.connection_file)) if kernel else "",
             restarted=restarted,
             refusal=refusal,
         )
@@ -389,11 +348,15 @@ class Fleet:
 
     def begin(self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]) -> None:
         """Begin the next life of an engine."""
+        self._enter_life(engine, has_spare=True)
+        engine.work = self._loop.create_task(self._bring_up(engine, launch))
+
+    def _enter_life(self, engine: Engine, *, has_spare: bool) -> None:
         engine.incarnation += 1
         engine.enter("starting")
-        engine.joined = engine.former = None
+        engine.has_spare, engine.is_stillborn = has_spare, False
+        engine.joined = engine.former = engine.joining = engine.link = None
         self.on_news(engine)
-        engine.work = self._loop.create_task(self._bring_up(engine, launch))
 
     def _check_room(self, engine: Engine) -> None:
         before = [one for one in self if one.id < engine.id and one.state != "lost"]
@@ -418,14 +381,12 @@ class Fleet:
         self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]
     ) -> None:
         try:
-            # Each step is known to a later controller before anything can follow from it.
-            await self.written()
-            engine.kernel = await launch(engine)
-            self.on_news(engine)
-            engine.joined = await self._join(engine, engine.kernel)
-            self.on_news(engine)
-            await self.written()
-            _check(engine)
+            try:
+                joined = await self._come_up(engine, launch)
+            except Exception:
+                if not engine.is_stillborn or engine.state != "starting":
+                    raise
+                joined = await self._come_up(engine, self._second_start(engine))
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
             log.warning("engine %s did not come up: %s", engine.id, reason)
@@ -434,9 +395,29 @@ class Fleet:
             if engine.kernel is not None:
                 await engine.kernel.shutdown(now=True)
         else:
-            self._welcome(engine, engine.joined)
+            self._welcome(engine, joined)
         finally:
             engine.joining = engine.former = engine.stray = engine.work = None
+
+    def _second_start(self, engine: Engine) -> Callable[[Engine], Awaitable[LaunchedKernel]]:
+        """Begin the life after one that ended before it said anything: no fault of its user's."""
+        log.warning("engine %s is started once more: it did not start", engine.id)
+        self.counters["second_starts"] += 1
+        self._enter_life(engine, has_spare=False)
+        return partial(self._relaunch, now=True) if engine.kernel else self.launch
+
+    async def _come_up(
+        self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]
+    ) -> Joined:
+        # Each step is known to a later controller before anything can follow from it.
+        await self.written()
+        engine.kernel = await launch(engine)
+        self.on_news(engine)
+        joined = engine.joined = await self._join(engine, engine.kernel)
+        self.on_news(engine)
+        await self.written()
+        _check(engine)
+        return joined
 
     async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
         _check(engine)

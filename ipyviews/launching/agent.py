@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
 import functools
 import json
 import os
@@ -413,6 +414,8 @@ def _has_ended(pid: int) -> bool:
 
 def main() -> None:
     """Run the agent of the run folder named on the command line."""
+    # Every process that is forked here has it from its first instruction.
+    faulthandler.enable(2)
     folder = Path(sys.argv[1])
     umask = os.umask(0o077)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

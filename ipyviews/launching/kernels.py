@@ -363,9 +363,16 @@ class LaunchedKernel:
         except Exception:
             # Else asyncio complains that nobody asked the manager's future.
             self._manager.ready.exception()
+            self._tell_early_exit()
             raise
         self._is_over = False
         self._watching = asyncio.create_task(self._watch())
+
+    def _tell_early_exit(self) -> None:
+        """Tell of a process that ended before it could be watched: it had not chosen its ports."""
+        ended = getattr(self._manager.provisioner, "exit", None)
+        if ended is not None and ended.done():
+            self._on_exit(self.engine_id, self.incarnation, ended.result())
 
     async def _unwatch(self) -> None:
         self._is_over = True

@@ -181,6 +181,10 @@ class World:
     def states(self) -> list[str]:
         return [info["state"] for info in self.driver.fleet.infos()]
 
+    def lives(self) -> list[int]:
+        """Return the incarnation that each engine is in."""
+        return [info["incarnation"] for info in self.driver.fleet.infos()]
+
     async def settle(self) -> None:
         """Let everything that is on its way arrive."""
         for _ in range(30):
