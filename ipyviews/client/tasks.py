@@ -152,7 +152,7 @@ class Task:
         self.status: str | None = None
         self.output: Output | None = None
         #: ``[[engine, incarnation, started, ended, outcome], …]``
-        self.attempts: list[list[Any]] = []
+        self.attempts: Sequence[list[Any]] = ()
         #: True when its engine may have written more than arrived.
         self.incomplete_output = False
         #: What its value weighs before it is decoded.
@@ -163,7 +163,7 @@ class Task:
         self._written: tuple[str, bool] = ("", False)
         self._reply: tuple[dict[str, Any], Sequence[Frame]] | None = None
         self._outcome: tuple[Any, Exception | None] | None = None
-        self._watchers: list[Callable[[Task], None]] | None = []
+        self._watchers: tuple[Callable[[Task], None], ...] | None = ()
 
     @property
     def done(self) -> bool:
@@ -174,7 +174,7 @@ class Task:
         """Call `watcher` once when the task is done: now if it is, else in the I/O thread."""
         with _lock:
             if self._watchers is not None:
-                self._watchers.append(watcher)
+                self._watchers += (watcher,)
                 return
         watcher(self)
 
@@ -205,7 +205,7 @@ class Task:
         self.received = time.time()
         if ours.get("engine") is not None:
             self.engine = ours["engine"]
-        self.attempts = ours.get("attempts") or []
+        self.attempts = ours.get("attempts") or ()
         self.incomplete_output = bool(ours.get("incomplete_output"))
         self._set_times(content)
         verdict = str(ours.get("verdict", "replied"))
@@ -274,7 +274,7 @@ class Task:
         self.source = None
         with _lock:
             watchers, self._watchers = self._watchers, None
-        self._tell(watchers or [])
+        self._tell(watchers or ())
 
     def _tell(self, watchers: Sequence[Callable[[Task], None]]) -> None:
         for place, watcher in enumerate(watchers):
