@@ -16,6 +16,7 @@ from ipyviews.client import cells, places
 from ipyviews.client.metadata import Metadata
 from ipyviews.client.outputs import Output
 from ipyviews.client.replies import ExecuteReply
+from ipyviews.engine.frames import size_bytes
 from ipyviews.protocol import failures, payload
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class Task:
             self._reply = (content, ending.buffers)
             if self.kind == "execute":
                 places.ran(self.id, self.engine, content.get("execution_count"))
-            self.reply_bytes = sum(memoryview(buffer).nbytes for buffer in ending.buffers)
+            self.reply_bytes = sum(map(size_bytes, ending.buffers))
             if content.get("payload"):
                 self.pages = _pages(content["payload"])
         else:

@@ -252,6 +252,8 @@ class Waitable(StaysHere, Pending):
             self.set_result(None)
 
     def _has_failed(self) -> bool:
+        if self._single:
+            return self._is_done and self.tasks[0].status != "ok"
         return any(task.status != "ok" for task in self._finished)
 
     def _await_done(self, timeout_s: float | None) -> bool:
@@ -286,7 +288,11 @@ class Waitable(StaysHere, Pending):
 
     def _failure(self) -> Exception | None:
         """Return the error of the tasks that have ended by now."""
-        if self._error is None and (self._has_failed() or self._cannot_be_read()):
+        if (
+            self._value is None
+            and self._error is None
+            and (self._has_failed() or self._cannot_be_read())
+        ):
             ended = [task for task in self.tasks if task.done]
             error = self._composite(ended)
             if len(ended) < len(self.tasks):
@@ -296,7 +302,11 @@ class Waitable(StaysHere, Pending):
 
     def _cannot_be_read(self) -> bool:
         """Whether something arrived that cannot be unpickled here."""
-        return self.done() and any(task.outcome()[1] is not None for task in self.tasks)
+        if not self._is_done:
+            return False
+        if self._single:
+            return self.tasks[0].outcome()[1] is not None
+        return any(task.outcome()[1] is not None for task in self.tasks)
 
     def _composite(self, tasks: Sequence[Task]) -> Exception:
         found = [error for _, error in (task.outcome() for task in tasks) if error is not None]
