@@ -266,7 +266,7 @@ class Agent:
         argv = [*(given or [sys.executable, "-P", "-m", CONTROLLER]), str(self._folder)]
         # It outlives the agent for the moment it takes to clean up.
         order = Order(CONTROLLER, argv, dict(os.environ), None, dies_with_parent=False)
-        fork = not given and self._image.take_in_controller()
+        fork = not given and self._image.take_in_common()
         self._controller = self._start(order, fork=fork, umask=0o077, log=2).pid
 
     def _on_output(self, child: Child) -> None:

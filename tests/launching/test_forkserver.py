@@ -116,3 +116,15 @@ def test_a_crash_right_after_the_fork_is_told():
     )
     assert ended.returncode == 1
     assert "in string_at" in ended.stderr
+
+
+def test_what_only_the_controller_imports_is_not_in_the_image_it_is_forked_from():
+    look = (
+        "import sys; from ipyviews.launching.forkserver import WarmImage; "
+        "print(WarmImage().take_in_common(), *sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    can_be_forked, *modules = told.stdout.split()
+    assert can_be_forked == str(sys.platform == "linux")
+    assert not any(name.startswith("ipyviews.controller") for name in modules)
+    assert sys.platform != "linux" or "zmq" in modules
