@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from .frames import size_bytes
 from .outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -42,11 +43,14 @@ class Kept:
 
     def add(self, number: int, answers: Sequence[tuple[Call, Outcome]]) -> None:
         """Keep what has left in a message."""
-        size = sum(_weigh(outcome) for _, outcome in answers)
+        buffers = [buffer for _, outcome in answers for buffer in outcome.buffers]
+        are_bytes = all(type(buffer) is bytes for buffer in buffers)
+        size = ANSWER_BYTES * len(answers) + sum(map(size_bytes, buffers))
         if size > self._most:
             self.gone.extend(call.attempt for call, _ in answers)
             return
-        self._messages[number] = ([(call.attempt, _as_it_is(it)) for call, it in answers], size)
+        kept = [(call.attempt, it if are_bytes else _as_it_is(it)) for call, it in answers]
+        self._messages[number] = (kept, size)
         self._size += size
         while self._size > self._most:
             self.gone.extend(attempt for attempt, _ in self._drop(next(iter(self._messages))))
@@ -81,16 +85,6 @@ class Kept:
         return answers
 
 
-def _weigh(outcome: Outcome) -> int:
-    size = ANSWER_BYTES
-    for buffer in outcome.buffers:
-        size += len(buffer) if type(buffer) is bytes else memoryview(buffer).nbytes
-    return size
-
-
 def _as_it_is(outcome: Outcome) -> Outcome:
     """Return an answer that does not change when what the call has returned does."""
-    for buffer in outcome.buffers:
-        if type(buffer) is not bytes:
-            return Outcome(outcome.content, [bytes(one) for one in outcome.buffers])
-    return outcome
+    return Outcome(outcome.content, [bytes(one) for one in outcome.buffers])
