@@ -139,7 +139,9 @@ def size_bytes(frame: Frame) -> int:
 
 def too_much(buffers: Sequence[Frame]) -> str:
     """Say why buffers cannot be sent in one message; empty if they can."""
-    largest = max(map(size_bytes, buffers), default=0)
+    largest = 0
+    for buffer in buffers:
+        largest = max(largest, size_bytes(buffer))
     if largest < MOST_BYTES:
         return ""
     return (
