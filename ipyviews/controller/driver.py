@@ -15,6 +15,8 @@ import random
 import secrets
 from collections import Counter
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller import adoption, logs
@@ -43,9 +45,10 @@ from ipyviews.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ipyviews.controller.clients import Receipt
     from ipyviews.controller.config import Config
     from ipyviews.controller.links import Link
-    from ipyviews.ids import ClientId, EngineId, TaskId
+    from ipyviews.ids import ClientId, EngineId
     from ipyviews.launching.kernels import ExitReport, KernelLauncher
     from ipyviews.store.journal import Journal
     from ipyviews.transport.base import Curve, Transport
@@ -329,15 +332,22 @@ class Driver:
         """How the names of the cluster's segments begin."""
         return self.config.folder.name if self.config.shared_memory else ""
 
-    def _received(self, link: Link, number: int | str, task: TaskId) -> None:
-        """Note that a client has read the reply of a task, or never will."""
-        unfetched, client = self.records.unfetched, client_of(task)
-        if unfetched is None or client in self.clients:
-            self.gate.receipts.received(link, number)
-        else:
-            self.records.when_written(partial(self.gate.receipts.received, link, number))
-        if unfetched is not None:
-            unfetched.read(client, task)
+    def _received(self, receipts: list[Receipt]) -> None:
+        """Note that a client has read the replies of tasks, or never will."""
+        unfetched = self.records.unfetched
+        for (link, number), some in groupby(receipts, key=itemgetter(0, 1)):
+            tasks = [task for _, _, task in some]
+            received = partial(self.gate.receipts.received, link, number, len(tasks))
+            if unfetched is None:
+                received()
+                continue
+            client = client_of(tasks[0])
+            if client in self.clients:
+                received()
+            else:
+                self.records.when_written(received)
+            for task in tasks:
+                unfetched.read(client, task)
 
     def _client_gone(self, client: ClientId, orderly: bool) -> None:
         self.records.gone(client, orderly=orderly)

@@ -315,11 +315,11 @@ class Performer:
             if pending.submission.is_setup and flight and flight.status is Status.OK:
                 self._note_setup(flight, pending)
         msg_type = REPLY_TYPES[pending.kind]
-        receipt = None
-        if flight is not None and message is not None:
-            flight.is_told = client in self.clients
-            receipt = (flight.link, flight.receipt, task)
-        self.clients.reply(client, (task, msg_type, body, metadata, buffers), receipt)
+        told = task, msg_type, body, metadata, buffers
+        if flight is None or message is None:
+            self.clients.reply(client, told)
+        else:
+            flight.is_told = self.clients.reply(client, told, (flight.link, flight.receipt, task))
         self.records.ended(client, task, ours, body, buffers)
 
     def _note_setup(self, flight: Flight, pending: PendingTask) -> None:

@@ -94,9 +94,9 @@ class Store:
     def __contains__(self, task: object) -> bool:
         return task in self._tasks
 
-    def put(self, task: TaskId, pending: PendingTask) -> None:
-        """Keep a task's frames."""
-        self._tasks[task] = pending
+    def put(self, task: TaskId, pending: PendingTask) -> bool:
+        """Keep a task's frames; False if they are kept already."""
+        return self._tasks.setdefault(task, pending) is pending
 
     def get(self, task: TaskId) -> PendingTask:
         """Return what is kept of a task that is not final."""
@@ -266,24 +266,22 @@ class Requests:
         header: dict[str, Any],
         ours: dict[str, Any],
     ) -> Iterator[None]:
-        kind, choice = submission.kind, submission.choice
+        kind, choice, targets = submission.kind, submission.choice, submission.choice.targets
         terms, alike = choice.terms(0), len(choice.needs) == 1
         self._records.submitted(client, request, submission, header, ours)
         for place in submission.wanted:
             if not self._clients.wants_work(client):
                 self._records.memory.cut_short(request, place)
                 return
-            task = task_id(request, place)
-            if task in self._store:
+            task, pending = task_id(request, place), PendingTask(client, submission, place)
+            if not self._store.put(task, pending):
                 # Its client was taken for gone.
                 continue
-            pending = PendingTask(client, submission, place)
-            self._store.put(task, pending)
             found, flight, past = None, None, None
             if submission.places is not None:
                 found, flight = self._returns.claim(task, pending)
                 past = self._pasts.take(task)
-            now, engine = self._loop.time(), pending.engine
+            now, engine = self._loop.time(), None if targets is None else targets[place]
             terms = terms if alike else choice.terms(place)
             event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found, past)
             self._feed(event, flight)

@@ -154,7 +154,7 @@ def test_s04_what_a_client_cannot_send_is_one_sentence(monkeypatch):
 def test_s04_a_result_too_large_for_a_message_is_an_error(monkeypatch):
     monkeypatch.setattr(codec, "MOST_BYTES", 1000)
     outcome = outcomes.Outcome({"status": "ok", "held": [1]}, [b"", bytes(1000)])
-    outcomes.shorten(outcome, "f")
+    outcomes.shorten(outcome, "f", codec.too_much(outcome.buffers))
     assert (outcome.content["status"], outcome.content["ename"]) == ("error", "UsageError")
     assert outcome.content["evalue"].startswith("f returned what cannot be sent back: it has")
     assert (outcome.buffers, outcome.content["held"]) == ([], [1])
