@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ipyviews
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kernels
@@ -69,6 +69,7 @@ def test_r03_each_death_has_its_verdict(start, code, verdict, words, own):
     assert ("most recent call first" in report.trace) is (verdict in CRASHES)
     assert rc.deaths() == [report]
     assert rc[1].apply_sync(lambda: "alive") == "alive"
+    count("R3", deaths=1)
 
 
 CRASHES = {"segmentation fault", "aborted", "memory limit"}
@@ -126,6 +127,7 @@ def test_r03_an_engine_that_is_stopped_is_not_dead(start, members):
         engine.resume()
     assert waiting.get(HANGS_S) == pids[0]
     assert rc.deaths() == []
+    count("R3", seconds_stopped=int(STOPPED_S))
 
 
 GROUPS = Path("/sys/fs/cgroup")

@@ -15,6 +15,8 @@ import pytest
 
 import ipyviews
 
+from tests.chaos.scale import count
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -94,6 +96,7 @@ def check(rc: ipyviews.Client, told: dict[str, list[str]]) -> None:
     for ar in cells:
         ar.get(60)
     assert [ar.stdout for ar in cells] == ["cell\n"] * 2 + ["later 5\n"] * 2
+    count("R11", kills=1, results=len(names))
 
 
 def unfinished(rc: ipyviews.Client) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
 from pathlib import Path
 
 import psutil
@@ -12,13 +11,11 @@ import pytest
 import ipyviews
 from tests import leaks
 from tests.chaos.scale import count, scale
+from tests.encryption import needs_encryption
 
 pytestmark = pytest.mark.kernels
 
 CYCLES = scale(3, 1000)
-
-#: Where the cluster can use the network, it does so encrypted.
-TRANSPORTS = ["ipc", "tcp"] if "transport" in inspect.signature(ipyviews.Cluster).parameters else []
 
 
 def sockets():
@@ -34,9 +31,9 @@ def cycle(options):
         return rc.cluster.cluster_file.parent
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS or [None])
+@pytest.mark.parametrize("transport", ["ipc", pytest.param("tcp", marks=needs_encryption)])
 def test_no_process_file_segment_nor_socket_is_left(run_root, transport):
-    options = {} if transport is None else {"transport": transport}
+    options = {"transport": transport}
     cycle(options)
     gc.collect()
     before, open_before = leaks.snapshot(run_root, detached=True), sockets()
