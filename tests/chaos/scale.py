@@ -1,7 +1,7 @@
 """How much of it: a short form for every change, a long one by ``IPYVIEWS_CHAOS=long``.
 
 python -m pytest tests/chaos tests/security                        # minutes
-IPYVIEWS_CHAOS=long python -m pytest tests/chaos tests/security    # hours
+IPYVIEWS_CHAOS=long python -m pytest tests/chaos tests/security    # hours; atheris is for S3
 IPYVIEWS_CHAOS_SEED=4711 python -m pytest tests/chaos/test_r01_random_kills.py
 """
 

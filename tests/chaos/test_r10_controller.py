@@ -137,7 +137,8 @@ def test_r10_clients_are_back_in_time_and_one_that_comes_later_finds_the_engines
         start = time.monotonic()
         assert [one["state"] for one in rc.status()["engines"]] == ["live"] * 3
         assert other[:]["a"] == [5] * 3
-        assert (taken := time.monotonic() - start) < BACK_S
+        taken = time.monotonic() - start
+        assert taken < BACK_S
         count("R10", ms_until_back=int(1000 * taken))
     with ipyviews.Client(rc.connection.address.folder) as late:
         assert late[0]["a"] == 5

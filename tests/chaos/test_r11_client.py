@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ipyviews
-
 from tests.chaos.scale import count
 
 if TYPE_CHECKING:
