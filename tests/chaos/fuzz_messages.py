@@ -41,8 +41,9 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--keep"]:
         keep(Path(sys.argv[2]))
         sys.exit()
-    if "-merge=1" not in sys.argv:
+    if not any(word.startswith("-merge") for word in sys.argv):
         for name in filter(lambda word: Path(word).is_dir(), sys.argv[1:]):
             unpack(Path(name))
-    atheris.Setup(sys.argv, Decoders(make_engine()).take)
+    # By its first word it runs itself again to merge.
+    atheris.Setup([f"{sys.executable} {__file__}", *sys.argv[1:]], Decoders(make_engine()).take)
     atheris.Fuzz()
