@@ -43,6 +43,12 @@ def count(line: str, **numbers: int) -> None:
     FIGURES[line].update(numbers)
 
 
+def most(line: str, **numbers: int) -> None:
+    """Keep the largest of each figure."""
+    for what, number in numbers.items():
+        FIGURES[line][what] = max(FIGURES[line][what], number)
+
+
 def scale(short: T, long: T) -> T:
     """Choose between the two forms."""
     return long if IS_LONG else short

@@ -54,25 +54,30 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize(("code", "verdict", "words", "own"), DEATHS.values(), ids=DEATHS)
-def test_r03_each_death_has_its_verdict(start, code, verdict, words, own):
-    rc = start(2)
-    rc[0].execute("import sys; print('nearly', file=sys.stderr)", block=True)
-    result = rc[0].execute(code, block=False)
+CRASHES = {"segmentation fault", "aborted", "memory limit"}
+
+
+def check_death(rc, engine, code, verdict, words, own):
+    rc[engine].execute("import sys; print('nearly', file=sys.stderr)", block=True)
+    result = rc[engine].execute(code, block=False)
     with pytest.raises(ipyviews.EngineError, match=words) as caught:
         result.get(HANGS_S)
     report = caught.value.report
     assert (report.verdict, report.self_inflicted) == (verdict, own)
-    assert (report.engine, report.task) == (0, result.msg_ids[0])
+    assert (report.engine, report.task) == (engine, result.msg_ids[0])
     assert report.peak_memory > 10 << 20
     assert report.stderr[0] == "nearly"
     assert ("most recent call first" in report.trace) is (verdict in CRASHES)
-    assert rc.deaths() == [report]
-    assert rc[1].apply_sync(lambda: "alive") == "alive"
     count("R3", deaths=1)
+    return report
 
 
-CRASHES = {"segmentation fault", "aborted", "memory limit"}
+def test_r03_each_death_has_its_verdict(start):
+    rc = start(len(DEATHS) + 1)
+    reports = [check_death(rc, engine, *death) for engine, death in enumerate(DEATHS.values())]
+    assert rc.deaths() == reports
+    assert rc.ids == [len(DEATHS)]
+    assert rc[:].apply_sync(lambda: "alive") == ["alive"]
 
 
 @pytest.mark.parametrize(
