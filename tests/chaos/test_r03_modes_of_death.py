@@ -57,7 +57,8 @@ DEATHS = {
 CRASHES = {"segmentation fault", "aborted", "memory limit"}
 
 
-def check_death(rc, engine, code, verdict, words, own):
+def check_death(rc, engine, death):
+    code, verdict, words, own = death
     rc[engine].execute("import sys; print('nearly', file=sys.stderr)", block=True)
     result = rc[engine].execute(code, block=False)
     with pytest.raises(ipyviews.EngineError, match=words) as caught:
@@ -74,7 +75,7 @@ def check_death(rc, engine, code, verdict, words, own):
 
 def test_r03_each_death_has_its_verdict(start):
     rc = start(len(DEATHS) + 1)
-    reports = [check_death(rc, engine, *death) for engine, death in enumerate(DEATHS.values())]
+    reports = [check_death(rc, engine, death) for engine, death in enumerate(DEATHS.values())]
     assert rc.deaths() == reports
     assert rc.ids == [len(DEATHS)]
     assert rc[:].apply_sync(lambda: "alive") == ["alive"]
