@@ -19,7 +19,7 @@ EXACT = [x**2 for x in range(TASKS)]
 
 def test_each_of_a_thousand_tasks_has_its_exact_result(start, chance):
     rc = start(4)
-    for _ in range(scale(3, 100)):
+    for _ in range(scale(2, 100)):
         victim = chance.randrange(4)
         result = rc.load_balanced_view().map_async(square, range(TASKS))
         kill_when(result, chance.randrange(TASKS), [processes(rc)[victim]])

@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.kernels
 
 #: How long a stopped engine is no dead engine [s].
-STOPPED_S = scale(3.0, 60.0)
+STOPPED_S = scale(2.0, 60.0)
 
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31));"
 

@@ -35,7 +35,7 @@ def everything(client):
 
 
 def test_all_pending_results_fail_with_the_cause_and_a_new_client_works(cluster4, chance):
-    for number in range(scale(10, 500)):
+    for number in range(scale(5, 500)):
         client = cluster4.connect_client_sync()
         crash = lambda number=number: [][number]
         client.connection.later(chance.uniform(0, 0.05), crash)

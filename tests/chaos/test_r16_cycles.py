@@ -15,7 +15,7 @@ from tests.encryption import needs_encryption
 
 pytestmark = pytest.mark.kernels
 
-CYCLES = scale(3, 1000)
+CYCLES = scale(2, 1000)
 
 
 def sockets():
