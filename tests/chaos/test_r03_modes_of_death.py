@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,7 @@ GROUPS = Path("/sys/fs/cgroup")
 def small_group():
     """A control group for processes that together may have little memory."""
     is_old = (GROUPS / "memory").is_dir()
-    group = (GROUPS / "memory" if is_old else GROUPS) / f"ipyviews-test-{os.getpid()}"
+    group = (GROUPS / "memory" if is_old else GROUPS) / f"ipyviews-test-{secrets.token_hex(4)}"
     limit = "memory.limit_in_bytes" if is_old else "memory.max"
     try:
         group.mkdir()
