@@ -14,7 +14,7 @@ pytestmark = pytest.mark.kernels
 #: Engines asked for, limits that most of them fit into, and how many at least. [count]
 ENGINES = scale(12, 64)
 FILES = scale(96, 383)
-TASKS = scale(90, 620)
+TASKS = scale(90, 580)
 USABLE = scale(6, 49)
 
 PROGRAM = """
