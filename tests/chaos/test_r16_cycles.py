@@ -11,6 +11,7 @@ import pytest
 import ipyviews
 from tests import leaks
 from tests.chaos.scale import count, scale
+from tests.encryption import needs_encryption
 
 pytestmark = pytest.mark.kernels
 
@@ -32,7 +33,7 @@ def cycle(transport):
         return rc.cluster.cluster_file.parent
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", ["ipc", pytest.param("tcp", marks=needs_encryption)])
 def test_no_process_file_segment_socket_nor_thread_is_left(run_root, transport):
     cycle(transport)
     before, (sockets, threads) = leaks.snapshot(run_root, detached=True), held()
