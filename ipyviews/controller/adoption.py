@@ -16,6 +16,7 @@ from ipyviews.controller.config import read_limit
 from ipyviews.controller.deaths import describe
 from ipyviews.controller.fleet import Engine
 from ipyviews.controller.joining import Joined
+from ipyviews.errors import UsageError
 from ipyviews.ids import EngineId
 from ipyviews.launching.kernels import KernelRequest
 
@@ -115,7 +116,13 @@ async def adopt(fleet: Fleet, journal: Journal, n: int) -> None:
             notes[name]["incarnation"] += 1
             ended.pop(kernel, None)
         process = None if kernel in unknown else running.get(kernel)
-        _take_over(fleet, EngineId(int(name)), notes[name], process, ended.get(kernel))
+        try:
+            _take_over(fleet, EngineId(int(name)), notes[name], process, ended.get(kernel))
+        except Exception as error:
+            # One engine must not take the others with it.
+            log.exception("engine %s cannot be taken over", name)
+            lost = Engine(EngineId(int(name)), KernelRequest())
+            fleet.take_over_lost(lost, f"it could not be taken over: {error}", None)
     work = [engine.work for engine in fleet if engine.work is not None]
     if work:
         await asyncio.wait(work, timeout=PATIENCE_S)
@@ -148,7 +155,11 @@ def _take_over(
             fleet.returns.missed(name, engine.incarnation, reason)
         if engine.former is not None:
             engine.joined = engine.former
-        engine.kernel = fleet.launcher.adopt(name, engine.incarnation, engine.request, None)
+        try:
+            engine.kernel = fleet.launcher.adopt(name, engine.incarnation, engine.request, None)
+        except UsageError as error:
+            # Its kernelspec is gone, and with it the way to another life.
+            reason = f"{reason}; it cannot be started again: {error}"
         fleet.take_over_lost(engine, reason, ended if is_news else None)
 
 

@@ -274,7 +274,8 @@ class Fleet:
         """Add an engine that is gone; one that has just died may come back."""
         self._engines[engine.id] = engine
         self._feed(EngineExpected(self._loop.time(), engine.id))
-        revives = report is not None and self.revival.allows(engine.id, self._loop.time())
+        may_revive = report is not None and engine.kernel is not None
+        revives = may_revive and self.revival.allows(engine.id, self._loop.time())
         name = (engine.id, engine.incarnation)
         # One that the controller before had noted already knows more.
         if report is not None and name not in self.deaths:

@@ -456,11 +456,18 @@ class Records:
         submission = source.alone(record.index)
         # Segments come back when the first task ends: its client knows nothing of this one.
         submission = replace(submission, buffers=self._read(submission.buffers))
+        ours = {"any": None, **record.origin.ours}
+        for name in ("targets", "again", "setup"):
+            ours.pop(name, None)
         if record.end is not None:
             # It ran, or never could: what it waited for may be forgotten.
             submission = submission.without_dependencies()
-        ours = {name: value for name, value in record.origin.ours.items() if name != "targets"}
-        self.submit_again(client, request, submission, {"any": None, **ours})
+            ours.pop("after", None)
+            ours.pop("follow", None)
+        for name in ("after", "follow"):
+            if isinstance(each := ours.get(name), list):
+                ours[name] = each[record.index]
+        self.submit_again(client, request, submission, ours)
 
     def _read(self, buffers: Sequence[Frame]) -> Sequence[Frame]:
         """Return the buffers of a request with copies of what they refer to."""

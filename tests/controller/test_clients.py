@@ -153,7 +153,12 @@ async def test_a_request_id_is_used_once_and_belongs_to_its_sender(start):
     world = await start(1)
     client = await world.client()
     client.apply("stall", b"", any=None)
-    for msg_id in (f"{client.session}-2", "somebody-1", f"{client.session}-1/2", f"{client.session}-\ud800"):
+    for msg_id in (
+        f"{client.session}-2",
+        "somebody-1",
+        f"{client.session}-1/2",
+        f"{client.session}-\ud800",
+    ):
         client.send(
             "shell",
             "apply_request",

@@ -44,7 +44,9 @@ class FakeClient:
         }
         where = read_address(info)
         self.ports = {
-            name: transport.connect_dealer(url, self.session.encode(errors="replace"), server=where.server)
+            name: transport.connect_dealer(
+                url, self.session.encode(errors="replace"), server=where.server
+            )
             for name, url in (("shell", where.shell_url), ("control", where.control_url))
         }
         self.ports["shell"].listen(self._shell_arrived)
