@@ -188,7 +188,7 @@ class Fleet:
 
     def start(self, n: int, kernel: str | None = None) -> list[EngineId]:
         """Start `n` more engines, all at once; they join when they are ready."""
-        first = len(self._engines)
+        first = max(self._engines, default=-1) + 1
         started = []
         for number in range(first, first + n):
             self.wanted += 1

@@ -266,3 +266,18 @@ async def test_an_engine_whose_note_cannot_be_read_is_lost_and_no_other(lives, c
     await lives.take_over(former)
     assert lives.states() == ["lost", "live"]
     assert "could not be taken over" in lives.driver.fleet.infos()[0]["reason"]
+
+
+async def test_new_engines_never_have_the_id_of_one_that_is_there(lives):
+    client = await lives.client()
+    await client.ask("start", n=1)
+    await eventually(lambda: lives.states() == ["live"] * 3)
+    former = await lives.die()
+    journal = Journal(lives.driver.config.folder / "state.db")
+    journal.drop("engine", "1")
+    journal.close()
+    await lives.take_over(former)
+    await lives.greet(client)
+    await client.ask("start", n=1)
+    await eventually(lambda: lives.states() == ["live"] * 3)
+    assert [one["id"] for one in lives.driver.fleet.infos()] == [0, 2, 3]
