@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.launching import rundir
 from ipyviews.launching.children import Child, Forked, Order, complaint, start_child
-from ipyviews.launching.exits import TAIL_SIZE, OutOfMemoryWatch, report_exit
+from ipyviews.launching.exits import TAIL_SIZE, OutOfMemoryWatch, keep_exit, report_exit
 from ipyviews.launching.forkserver import CONTROLLER, WarmImage, become
 from ipyviews.launching.memory import limit_bytes
 from ipyviews.launching.peer import Peer, is_this_user
@@ -318,8 +318,8 @@ class Agent:
             memory_limit=limit,
         )
         told = {"kernel": child.order.name, **dataclasses.asdict(report)}
-        self._exits[child.order.name] = told
         self._push(push="exit", **told)
+        keep_exit(self._exits, told)
         self._finish_if_empty()
 
     def _on_controller_exit(self, returncode: int) -> None:
