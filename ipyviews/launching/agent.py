@@ -339,15 +339,23 @@ class Agent:
         """Start another one, unless they die too often."""
         now = time.monotonic()
         if len(self._returns) == MOST_RETURNS and now - self._returns[0] < RETURNS_TIME:
-            reason = f"{reason}, after {MOST_RETURNS} others within {RETURNS_TIME:.0f} s"
-            rundir.write_private(self._folder / rundir.END_FILE, reason)
-            self._after(READING, "end", functools.partial(self._end, reason))
+            self._give_up(f"{reason}, after {MOST_RETURNS} others within {RETURNS_TIME:.0f} s")
             return
         self._returns.append(now)
         # Whoever comes back is counted again.
         self._clients = 0
         self._review_lifetime()
-        self._start_controller()
+        try:
+            self._start_controller()
+        except OSError as error:
+            self._give_up(f"{reason}, and no other could be started: {error.strerror}")
+
+    def _give_up(self, reason: str) -> None:
+        """End the cluster without a controller that could tell why."""
+        # Without room on the disk nobody can read it, but all must end the same.
+        with contextlib.suppress(OSError):
+            rundir.write_private(self._folder / rundir.END_FILE, reason)
+        self._after(READING, "end", functools.partial(self._end, reason))
 
     # -- the end -------------------------------------------------------------------------------
 
