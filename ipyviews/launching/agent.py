@@ -101,6 +101,8 @@ class Agent:
         #: How each kernel ended last, for a controller that was not there.
         self._exits: dict[str, dict[str, Any]] = {}
         self._is_ready = False
+        #: Whether a controller has died and the next is not ready.
+        self._is_away = False
         self._has_owner = not config["detached"]
         self._clients = 0
         #: What is to be done when: name -> (time of the monotonic clock, action).
@@ -232,7 +234,11 @@ class Agent:
         if not self._is_ready:
             self._is_ready = True
             self._tell_starter(ready=True, pid=os.getpid(), controller=self._controller)
-            self._review_lifetime()
+        if self._is_away:
+            # From now on there is somebody to come back to.
+            self._is_away = False
+            self._timers.pop("deserted", None)
+        self._review_lifetime()
         return {"ok": True}
 
     def _on_end(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -344,6 +350,8 @@ class Agent:
         self._returns.append(now)
         # Whoever comes back is counted again.
         self._clients = 0
+        self._is_away = True
+        self._timers.pop("deserted", None)
         self._review_lifetime()
         try:
             self._start_controller()
@@ -372,6 +380,8 @@ class Agent:
         if self._has_owner or self._clients or limit is None:
             self._timers.pop("deserted", None)
         elif "deserted" not in self._timers:
+            # A takeover takes its time, but one that never ends must not keep the cluster.
+            limit += RETURNS_TIME if self._is_away else 0.0
             self._after(limit, "deserted", lambda: self._end("nobody uses it any more"))
 
     def _end(self, reason: str) -> None:

@@ -1,5 +1,7 @@
 """What the agent decides when a controller has died, without any process."""
 
+import time
+
 import pytest
 
 from ipyviews.launching import agent as module
@@ -46,3 +48,36 @@ def test_a_reason_that_cannot_be_written_ends_the_cluster_all_the_same(agent, mo
     for _ in range(module.MOST_RETURNS + 1):
         agent._on_controller_exit(-9)
     assert "end" in agent._timers
+
+
+def test_clients_have_the_whole_grace_once_there_is_another_controller(agent):
+    agent._on_clients({"n": 1})
+    agent._on_controller_exit(-9)
+    first, _ = agent._timers["deserted"]
+    assert first > time.monotonic() + 5.0
+    agent._on_controller_exit(-9)
+    second, _ = agent._timers["deserted"]
+    assert second > first
+    agent._on_ready({})
+    last, _ = agent._timers["deserted"]
+    assert last <= time.monotonic() + 5.0
+    agent._on_ready({})
+    assert agent._timers["deserted"][0] == last
+
+
+def test_a_client_that_came_back_before_ready_keeps_the_cluster(agent):
+    agent._on_controller_exit(-9)
+    agent._on_clients({"n": 1})
+    agent._on_ready({})
+    assert "deserted" not in agent._timers
+
+
+def test_an_owner_that_ends_during_a_takeover_does_not_end_the_cluster_before_it_is_done(
+    agent, monkeypatch
+):
+    agent._has_owner = True
+    agent._on_controller_exit(-9)
+    monkeypatch.setattr(module.os, "read", lambda *_: b"")
+    monkeypatch.setattr(agent._selector, "unregister", lambda _: None)
+    agent._on_owner()
+    assert agent._timers["deserted"][0] > time.monotonic() + 5.0
