@@ -82,6 +82,8 @@ class Driver:
         Where is written down what a controller after this one must know; None for nowhere.
     former
         The connection info of the controller before this one, which died. Then call `take_over`.
+    on_broken
+        Called with a sentence when an event could not be handled; None to end the cluster.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Driver:
         *,
         journal: Journal | None = None,
         former: dict[str, Any] | None = None,
+        on_broken: Callable[[str], None] | None = None,
     ) -> None:
         self.config = config
         self._curve = curve
@@ -105,6 +108,7 @@ class Driver:
         self.counters: Counter[str] = Counter()
         #: Done, with a sentence, when the cluster is to end.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.on_broken = on_broken or self.end
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._store = Store()
@@ -190,7 +194,7 @@ class Driver:
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
         performer.records, self.gate.on_output = self.records, self.records.written
-        performer.on_broken = self.end
+        performer.on_broken = self.on_broken
         self.sharing = performer.sharing = Sharing(
             self._segments, self.clients, self.links, self.fleet, self._store
         )

@@ -207,7 +207,7 @@ def _worth_another_try(failed: Sequence[tuple[list[Note], Exception]]) -> list[l
             name,
             failed[-1][1],
         )
-    late = {}
+    late: dict[tuple[tuple[str, str], ...], list[Note]] = {}
     for item, error in failed:
         # A disk has room again some time; what is wrong with a note itself stays so.
         if isinstance(error, sqlite3.OperationalError) and not any(v and v[1] for *_, v in item):
