@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from ipyviews.controller.records import Records
     from ipyviews.controller.requests import Requests, Store
+    from ipyviews.controller.submissions import Submission
+    from ipyviews.protocol.wire import Frame
     from ipyviews.store.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -97,9 +99,11 @@ class Absent:
         if record is None:
             return
         ours: dict[str, Any] = {**record.origin.ours, "again": places}
-        buffers = pending.submission.buffers
-        # A copy of what is in shared memory: its owner is gone.
-        frames = [pending.submission.content, *buffers[:1], *self._records.whole(buffers[1:])]
         self._left[request] = len(places)
         value = {"client": client, "header": record.origin.header, "ours": ours}
-        self._journal.put(REQUEST, request, value, frames)
+        self._journal.put(REQUEST, request, value, partial(self._frames, pending.submission))
+
+    def _frames(self, submission: Submission) -> list[Frame]:
+        """Copy what is in shared memory, whose owner is gone; not in the loop, it may be much."""
+        buffers = submission.buffers
+        return [submission.content, *buffers[:1], *self._records.whole(buffers[1:])]

@@ -40,7 +40,7 @@ PATIENCE_S = 2.0
 WRITING_S = 1.0
 
 #: Kinds of notes.
-ENGINE, FLEET, DEATH = "engine", "fleet", "death"
+ENGINE, FLEET, DEATH, SETUPS = "engine", "fleet", "death", "setups"
 
 
 def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
@@ -89,6 +89,14 @@ def note_death(journal: Journal, name: str, report: Fields | None) -> None:
         journal.put(DEATH, name, report)
 
 
+def note_setups(journal: Journal, engine: EngineId, cells: list[str]) -> None:
+    """Write down the set-up cells of an engine, soon."""
+    if cells:
+        journal.put(SETUPS, str(engine), {"cells": cells})
+    else:
+        journal.drop(SETUPS, str(engine))
+
+
 async def adopt(fleet: Fleet, journal: Journal, n: int) -> None:
     """Bring back the engines that are written down; returns when that has been done or is late.
 
@@ -97,6 +105,8 @@ async def adopt(fleet: Fleet, journal: Journal, n: int) -> None:
     """
     notes = journal.read(ENGINE)
     fleet.deaths.restore(journal.read(DEATH).values())
+    for name, one in journal.read(SETUPS).items():
+        fleet.setups.restore(EngineId(int(name)), one["cells"])
     known = journal.read(FLEET).get("wanted")
     running, ended = await fleet.launcher.running()
     ours = {f"e{name}": one["pid"] for name, one in notes.items() if one["state"] != "lost"}

@@ -129,6 +129,7 @@ class Driver:
             self.fleet.on_news = partial(adoption.note, journal, self.fleet)
             self.fleet.written = partial(adoption.written, journal)
             self.fleet.deaths.keep = partial(adoption.note_death, journal)
+            self.fleet.setups.keep = partial(adoption.note_setups, journal)
         # What clients share is not to be removed before they had time to come back.
         self._settled = self._loop.time() + (RETURN_S if former else 0.0)
         if former is not None:

@@ -123,7 +123,7 @@ class Fleet:
         #: Those that nobody asked for.
         self.deaths = Deaths()
         self.revival = Revival(config.restart)
-        self.setups = Setups(config.folder / "setups.json")
+        self.setups = Setups()
         self._is_closing = False
         #: Makes kernels; set before the first start.
         self.launcher: KernelLauncher

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from ipyviews.protocol.wire import Frame
 
     Fields = dict[str, Any]
+    Frames = Sequence[Frame] | Callable[[], Sequence[Frame]]
     #: Kind, name, and what is to be kept of it; None for nothing any more.
-    Note = tuple[str, str, tuple[Fields, Sequence[Frame]] | None]
+    Note = tuple[str, str, tuple[Fields, Frames] | None]
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +114,18 @@ class Journal:
         )
         return [data for (data,) in rows]
 
-    def put(self, kind: str, name: str, value: Fields, frames: Sequence[Frame] = ()) -> None:
-        """Write a note, or write it anew, soon."""
+    def put(self, kind: str, name: str, value: Fields, frames: Frames = ()) -> None:
+        """Write a note, or write it anew, soon.
+
+        Parameters
+        ----------
+        kind, name
+            Which.
+        value
+            Not to be changed any more.
+        frames
+            The same; or what returns them, called in the journal's thread.
+        """
         self._start()
         self._queue.put([(kind, name, (value, frames))])
 
@@ -176,13 +187,12 @@ class Journal:
             return error
         return None
 
-    def _write_one(
-        self, kind: str, name: str, value: tuple[Fields, Sequence[Frame]] | None
-    ) -> None:
+    def _write_one(self, kind: str, name: str, value: tuple[Fields, Frames] | None) -> None:
         if value is None:
             self._db.execute("DELETE FROM notes WHERE kind = ? AND name = ?", (kind, name))
             return
-        text, frames = pack(value[0]).decode(), value[1]
+        text, found = pack(value[0]).decode(), value[1]
+        frames = found() if callable(found) else found
         (place,) = self._db.execute(
             "INSERT INTO notes (kind, name, value) VALUES (?, ?, ?) "
             "ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value RETURNING place",

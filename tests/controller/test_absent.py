@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -239,3 +240,21 @@ async def test_a_request_that_cannot_be_read_is_lost_alone(lives, caplog):
     await eventually(lambda: not len(lives.driver._store))
     await lives.replace()
     assert list(lives.driver._journal.read("request")) == []
+
+
+async def test_what_a_client_that_is_gone_shared_is_not_copied_in_the_loop(lives, monkeypatch):
+    client, threads = await lives.client(), []
+
+    def whole(buffers):
+        threads.append(threading.current_thread().name)
+        return buffers
+
+    client.apply("stall", b"a", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    monkeypatch.setattr(lives.driver.records, "whole", whole)
+    await vanish(lives, client)
+    await eventually(lambda: threads)
+    assert threads == ["ipyviews-journal"]
+    monkeypatch.undo()
+    lives.kernels[0].finish()
+    await eventually(lambda: not len(lives.driver._store))

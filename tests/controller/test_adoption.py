@@ -94,6 +94,9 @@ async def test_set_up_cells_do_not_run_again_where_an_engine_is_taken_over(lives
     assert {kind for _, kind, _ in lives.kernels[0].seen[seen:]} == {"resume_request"}
     await client.ask("restart", engines=[0], now=True)
     assert "execute_request" in [kind for _, kind, _ in lives.kernels[0].seen]
+    await client.ask("restart", engines=[0], now=True, setup=False)
+    await lives.replace()
+    assert lives.driver.fleet.setups.of(0) == []
 
 
 async def test_a_kernel_that_nobody_knows_is_killed(lives):

@@ -64,6 +64,19 @@ def test_frames_go_with_their_note(reopen):
     assert journal.frames("task", "one") == []
 
 
+def test_frames_may_be_made_where_they_are_written(reopen):
+    journal, threads = reopen(), []
+
+    def make():
+        threads.append(threading.current_thread().name)
+        return [b"made"]
+
+    journal.put("task", "one", {}, make)
+    journal.drop("task", "two")
+    assert reopen().frames("task", "one") == [b"made"]
+    assert threads == ["ipyviews-journal"]
+
+
 def test_what_was_written_survives_sigkill(reopen, tmp_path):
     done = subprocess.run([sys.executable, "-c", DYING, str(tmp_path / "state.db")], check=False)
     assert done.returncode == -9
