@@ -105,8 +105,8 @@ async def adopt(fleet: Fleet, journal: Journal, n: int) -> None:
     """
     notes = journal.read(ENGINE)
     fleet.deaths.restore(journal.read(DEATH).values())
-    for name, one in journal.read(SETUPS).items():
-        fleet.setups.restore(EngineId(int(name)), one["cells"])
+    for name, kept in journal.read(SETUPS).items():
+        fleet.setups.restore(EngineId(int(name)), kept["cells"])
     known = journal.read(FLEET).get("wanted")
     running, ended = await fleet.launcher.running()
     ours = {f"e{name}": one["pid"] for name, one in notes.items() if one["state"] != "lost"}
