@@ -351,12 +351,13 @@ class Driver:
         self.links.send(link, "apply", "replies_received", link.new_id(), content)
 
     def _probe(self) -> None:
+        # First: whatever fails below is logged, and looked at again.
+        self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
         self.clients.probe()
         if self._loop.time() >= self._settled:
             self.sharing.look()
         self.silence.look()
         logs.cap(self.config.folder, engines=not self.config.agent)
-        self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _engines_changed(self) -> None:
         """Tell clients, once for all changes of one turn of the loop."""

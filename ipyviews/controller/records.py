@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.submissions import Submission
+from ipyviews.controller.submissions import Submission, alone
 from ipyviews.controller.telling import Pause, packable, result_of, stored_result
 from ipyviews.controller.unfetched import Unfetched
 from ipyviews.core.engines import Engine
@@ -456,17 +456,10 @@ class Records:
         submission = source.alone(record.index)
         # Segments come back when the first task ends: its client knows nothing of this one.
         submission = replace(submission, buffers=self._read(submission.buffers))
-        ours = {"any": None, **record.origin.ours}
-        for name in ("targets", "again", "setup"):
-            ours.pop(name, None)
         if record.end is not None:
             # It ran, or never could: what it waited for may be forgotten.
             submission = submission.without_dependencies()
-            ours.pop("after", None)
-            ours.pop("follow", None)
-        for name in ("after", "follow"):
-            if isinstance(each := ours.get(name), list):
-                ours[name] = each[record.index]
+        ours = alone(record.origin.ours, record.index, waits=record.end is None)
         self.submit_again(client, request, submission, ours)
 
     def _read(self, buffers: Sequence[Frame]) -> Sequence[Frame]:
