@@ -86,6 +86,8 @@ class Driver:
         Where is written down what a controller after this one must know; None for nowhere.
     former
         The connection info of the controller before this one, which died. Then call `take_over`.
+    on_broken
+        Called with a sentence when an event could not be handled; None to end the cluster.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Driver:
         *,
         journal: Journal | None = None,
         former: dict[str, Any] | None = None,
+        on_broken: Callable[[str], None] | None = None,
     ) -> None:
         self.config = config
         self._curve = curve
@@ -109,6 +112,7 @@ class Driver:
         self.counters: Counter[str] = Counter()
         #: Done, with a sentence, when the cluster is to end.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.on_broken = on_broken or self.end
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._store = Store()
@@ -129,6 +133,7 @@ class Driver:
             self.fleet.on_news = partial(adoption.note, journal, self.fleet)
             self.fleet.written = partial(adoption.written, journal)
             self.fleet.deaths.keep = partial(adoption.note_death, journal)
+            self.fleet.setups.keep = partial(adoption.note_setups, journal)
         # What clients share is not to be removed before they had time to come back.
         self._settled = self._loop.time() + (RETURN_S if former else 0.0)
         if former is not None:
@@ -197,7 +202,7 @@ class Driver:
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
         performer.records, self.gate.on_output = self.records, self.records.written
-        performer.on_broken = self.end
+        performer.on_broken = self.on_broken
         self.sharing = performer.sharing = Sharing(
             self._segments, self.clients, self.links, self.fleet, self._store
         )
@@ -361,12 +366,13 @@ class Driver:
         self.links.send(link, "apply", "replies_received", link.new_id(), content)
 
     def _probe(self) -> None:
+        # First: whatever fails below is logged, and looked at again.
+        self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
         self.clients.probe()
         if self._loop.time() >= self._settled:
             self.sharing.look()
         self.silence.look()
         logs.cap(self.config.folder, engines=not self.config.agent)
-        self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _engines_changed(self) -> None:
         """Tell clients, once for all changes of one turn of the loop."""

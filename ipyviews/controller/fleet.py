@@ -81,7 +81,7 @@ class Fleet:
         #: Where second starts are counted.
         self.counters: Counter[str] = Counter()
         self.revival = Revival(config.restart)
-        self.setups = Setups(config.folder / "setups.json")
+        self.setups = Setups()
         self._is_closing = False
         #: Makes kernels; set before the first start.
         self.launcher: KernelLauncher
@@ -146,7 +146,7 @@ class Fleet:
 
     def start(self, n: int, kernel: str | None = None) -> list[EngineId]:
         """Start `n` more engines, all at once; they join when they are ready."""
-        first = len(self._engines)
+        first = max(self._engines, default=-1) + 1
         started = []
         for number in range(first, first + n):
             self.wanted += 1
@@ -235,7 +235,8 @@ class Fleet:
         """Add an engine that is gone; one that has just died may come back."""
         self._engines[engine.id] = engine
         self._feed(EngineExpected(self._loop.time(), engine.id))
-        revives = report is not None and self.revival.allows(engine.id, self._loop.time())
+        may_revive = report is not None and engine.kernel is not None
+        revives = may_revive and self.revival.allows(engine.id, self._loop.time())
         name = (engine.id, engine.incarnation)
         # One that the controller before had noted already knows more.
         if report is not None and name not in self.deaths:

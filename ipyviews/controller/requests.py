@@ -252,8 +252,9 @@ class Requests:
         return submission
 
     def _check_name(self, client: ClientId, request: str, *, is_again: bool = False) -> None:
-        # The name of an attempt is taken apart at its slashes.
-        if not request.startswith(f"{client}-") or "/" in request or len(request) > 200:
+        # The name of an attempt is taken apart at its slashes; names are written down, too.
+        is_plain = request.isascii() and request.isprintable() and "/" not in request
+        if not request.startswith(f"{client}-") or not is_plain or len(request) > 200:
             raise UsageError("the msg_id of a request must be <session>-<number>")
         if task_id(request, 0) in self._store and not is_again:
             raise UsageError(f"there is a request {request} already")

@@ -17,6 +17,7 @@ from ipyviews.protocol import wire
 from ipyviews.protocol.wire import Wire, pack
 from ipyviews.transport import zeromq
 from ipyviews.transport.base import MOST_BYTES
+from ipyviews.version import __version__
 from tests.chaos.scale import count, most, scale
 from tests.security.raw import (
     GREETING,
@@ -114,6 +115,14 @@ def test_s04_deep_nesting_is_refused_where_it_would_be_encoded_again():
     due = [("task", "execute_reply", deep, {}, ())] * 2
     with pytest.raises(ProtocolError, match="nested"):
         wire.bundle(due)
+
+
+@pytest.mark.parametrize("session", ["x\ud800", "a/b", 65 * "x"])
+async def test_s04_a_session_id_that_is_no_plain_text_is_not_heard(start_driver, session):
+    world = await start_driver(0)
+    world.stranger(session=session).send("control", "hello_request", {"version": __version__})
+    await eventually(lambda: world.counters["unverified"] == 1)
+    assert len(world.driver.clients) == 0
 
 
 async def test_s04_deep_replies_of_an_engine_reach_their_client(start_driver):
