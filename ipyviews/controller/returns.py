@@ -156,9 +156,13 @@ class Returns:
         if attempt is None and name is not None:
             # A console's cell; one of ours may be waiting behind it.
             self._mute.add(link)
-        if attempt is None or attempt.task in self._answered:
+        if attempt is None:
             return None
-        self._running[attempt.task] = Running(attempt, link, number)
+        known = self._answered.get(attempt.task)
+        if known is not None and known.attempt == attempt:
+            return None
+        if _is_newer(attempt, known) and _is_newer(attempt, self._running.get(attempt.task)):
+            self._running[attempt.task] = Running(attempt, link, number)
         return attempt
 
     def missed(self, engine: EngineId, incarnation: int, reason: str) -> None:
@@ -168,15 +172,16 @@ class Returns:
     def replied(self, link: Link, message: Message) -> bool:
         """Take an answer that nobody here has asked for; False if it means nothing."""
         attempt = parse_attempt(message.parent_id)
-        is_ours = attempt is not None and link.id == attempt.routing_id
-        if attempt is None or not self.is_open or not is_ours:
+        if attempt is None or link.id != attempt.routing_id:
             return False
-        known = self._answered.get(attempt.task)
-        if known is not None and known.attempt.number >= attempt.number:
+        # Whoever asks for it, and whether or not: its engine is free for others.
+        self._feed(StrayEnded(self._loop.time(), attempt))
+        running = self._running.get(attempt.task)
+        if running is not None and running.attempt == attempt:
+            del self._running[attempt.task]
+        if not self.is_open or not _is_newer(attempt, self._answered.get(attempt.task)):
             return False
         self._answered[attempt.task] = Answered(attempt, link, message)
-        if self._running.pop(attempt.task, None) is not None:
-            self._feed(StrayEnded(self._loop.time(), attempt))
         return True
 
     def published(self, link: Link, message: Message) -> bool:
@@ -289,6 +294,10 @@ class Returns:
         self._lost.clear()
         self._missed.clear()
         self._mute.clear()
+
+
+def _is_newer(attempt: Attempt, known: Running | Answered | None) -> bool:
+    return known is None or known.attempt.number < attempt.number
 
 
 def _parts(told: Sequence[Sequence[Any]], buffers: Sequence[Frame]) -> Iterator[Message]:

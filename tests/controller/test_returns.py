@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipyviews.controller import receipts
+from ipyviews.protocol.wire import Message, pack
 from tests.controller.lives import Lives, again
 from tests.waiting import eventually
 
@@ -133,6 +134,40 @@ async def test_a_call_that_ends_before_its_client_is_back_makes_room_and_is_answ
     again(client, request, [0], function="stall", arguments=[b"x"], targets=[0])
     assert (await client.reply(f"{request}.0")).buffers == [b"x"]
     assert len(applied(lives.kernels[0])) == 2
+
+
+async def test_a_call_that_nobody_claims_in_time_makes_room_when_it_ends(lives):
+    client, other = await lives.client(), await lives.client()
+    client.apply("stall", b"x", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    former = await lives.die()
+    await lives.take_over(former)
+    await lives.greet(other)
+    lives.driver.returns._expire()
+    later = other.apply("echo", b"y", targets=[0])
+    lives.kernels[0].finish()
+    assert (await other.reply(f"{later}.0")).buffers == [b"y"]
+
+
+async def test_two_runs_of_one_call_both_make_room_when_they_end(lives):
+    client = await lives.client()
+    request = client.apply("stall", b"x", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    former = await lives.die()
+    for engine, number in ((0, 1), (1, 2)):
+        name = f"{request}.0/{engine}.1/{number}"
+        lives.kernels[engine].says["running"] = [name, 0]
+    await lives.take_over(former)
+    await lives.greet(client)
+    engines = lives.driver._performer.state.engines
+    assert [engine.stray.number for engine in engines.values()] == [1, 2]
+    for engine, number in ((1, 2), (0, 1)):
+        link = lives.driver.fleet.find([engine])[0].link
+        reply = Message(
+            {"seq": 9}, {"msg_id": f"{request}.0/{engine}.1/{number}"}, {}, pack({}), [], []
+        )
+        lives.driver.returns.replied(link, reply)
+    assert [engine.stray for engine in engines.values()] == [None, None]
 
 
 async def test_a_taken_over_call_can_be_cancelled(lives):
