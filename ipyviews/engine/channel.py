@@ -295,7 +295,9 @@ class Channel:
             cells, numbers = _names(content, "cells"), content.get("numbers")
             known = [one for one in numbers if type(one) is int] if type(numbers) is list else []
             self.cells.forget(cells)
-            self.printed.forget(self.replies.acknowledge(known) + cells)
+            attempts = self.replies.acknowledge(known)
+            self._backlog.acknowledged(attempts)
+            self.printed.forget(attempts + cells)
         elif msg_type == "resume_request":
             self._resume(request)
         elif msg_type == "client_left":

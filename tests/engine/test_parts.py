@@ -161,6 +161,21 @@ def test_what_had_not_begun_when_a_controller_died_can_be_queued_again():
     assert work.holds() == ["a", "b"]
 
 
+def test_what_ran_when_a_controller_died_is_not_queued_again_until_its_answer_has_arrived():
+    work = backlog.Backlog()
+    work.add(calls("a", "b", "c"))
+    for name in "ab":
+        assert work.take().attempt == name
+        if name == "a":
+            work.answered(["a"])
+            work.running = None
+    work.drop_waiting()
+    assert [call.attempt for call in work.add(calls("a", "b", "c"))] == ["a", "b"]
+    assert work.holds() == ["b", "c"]
+    work.acknowledged(["a"])
+    assert not work.add(calls("a"))
+
+
 @pytest.mark.parametrize("changed", ["part", "small buffer", "large length", "count"])
 def test_own_signature_covers_buffers(changed):
     parts, buffers = [b"{}"] * 4, [b"small", b"x" * (frames.SIGNED_BUFFER_LIMIT + 1)]
