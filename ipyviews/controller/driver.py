@@ -219,6 +219,7 @@ class Driver:
             returns=self.returns,
         )
         self.records.submit_again = self.requests.submit_again
+        performer.withheld = self.requests.withheld
 
     def _make_silence(self) -> Silence:
         return Silence(

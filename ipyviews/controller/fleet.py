@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ipyviews.controller.deaths import Deaths, describe
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
+from ipyviews.controller.outputs import sort_calls
 from ipyviews.controller.setups import Revival, Setups
 from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost, Kind
-from ipyviews.engine import begun, crashes
+from ipyviews.engine import crashes
 from ipyviews.errors import ClusterError, UsageError
 from ipyviews.ids import Attempt, ClientId, EngineId
 from ipyviews.launching.kernels import KernelRequest
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.config import Config
     from ipyviews.controller.joining import Joined
     from ipyviews.controller.links import Links
-    from ipyviews.controller.outputs import Flight, Gate
+    from ipyviews.controller.outputs import Gate
     from ipyviews.controller.returns import Returns
     from ipyviews.core.events import Event
     from ipyviews.launching.kernels import ExitReport, KernelLauncher, LaunchedKernel
@@ -268,6 +269,8 @@ class Fleet:
         """Add an engine and bring it back, in the life it is in."""
         self._engines[engine.id] = engine
         self._feed(EngineExpected(self._loop.time(), engine.id))
+        if engine.former is not None:
+            self.returns.expect(engine.id)
         engine.work = self._loop.create_task(self._bring_up(engine, launch))
 
     def take_over_lost(self, engine: Engine, reason: str, report: ExitReport | None) -> None:
@@ -340,7 +343,7 @@ class Fleet:
             flights = self._gate.engine_lost(engine.link)
             self._links.disconnect(engine.link, reason)
             calls = [flight for flight in flights if flight.kind is Kind.APPLY]
-            untouched, ended = _sort(engine, engine.link, calls)
+            untouched, ended = sort_calls(engine.link, calls)
             if report is not None:
                 over = untouched | ended
                 running = [one.attempt.task for one in flights if one.attempt not in over]
@@ -426,6 +429,8 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
             log.warning("engine %s did not come up: %s", engine.id, reason)
+            if engine.former is not None:
+                self.returns.missed(engine.id, engine.incarnation, reason)
             if engine.state == "starting":
                 self._lose(engine, f"it did not start: {reason}")
             if engine.kernel is not None:
@@ -433,7 +438,10 @@ class Fleet:
         else:
             self._welcome(engine, engine.joined)
         finally:
+            former = engine.former
             engine.joining = engine.former = engine.stray = engine.work = None
+        if former is not None:
+            self.returns.told(engine.id)
 
     async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
         _check(engine)
@@ -487,13 +495,3 @@ def _check(engine: Engine) -> None:
 
 async def _nothing() -> None:
     return
-
-
-def _sort(engine: Engine, link: Link, calls: Sequence[Flight]) -> tuple[set[Attempt], set[Attempt]]:
-    """Tell which calls an engine has not begun, and never will, and which had ended."""
-    sent = {call.number: call.attempt for call in calls if call.number >= 0}
-    unsent = {call.attempt for call in calls if call.number < 0}
-    if engine.kernel is None:
-        return unsent, set()
-    left, ended = begun.stop(str(engine.kernel.connection_file), link.name, sent)
-    return unsent | {sent[number] for number in left}, {sent[number] for number in ended}

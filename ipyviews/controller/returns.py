@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.outputs import Flight, conclusion
-from ipyviews.core.events import Found, Kind, StrayEnded
+from ipyviews.core.events import Found, Kind, Status, StrayEnded
 from ipyviews.errors import ProtocolError
 from ipyviews.ids import Attempt, EngineId, TaskId, parse_attempt
 from ipyviews.protocol.wire import Message, pack
@@ -130,6 +130,10 @@ class Returns:
         #: Engines that cannot tell whether they run a cell.
         self._mute: set[Link] = set()
         self._timer: asyncio.TimerHandle | None = None
+        #: Engines of the controller before this one that have told nothing so far.
+        self._untold: set[EngineId] = set()
+        #: Called when one of these has told, or is lost.
+        self.on_told: Callable[[], None] = lambda: None
 
     def open(self) -> None:
         """Begin to take note."""
@@ -164,6 +168,15 @@ class Returns:
         if _is_newer(attempt, known) and _is_newer(attempt, self._running.get(attempt.task)):
             self._running[attempt.task] = Running(attempt, link, number)
         return attempt
+
+    def expect(self, engine: EngineId) -> None:
+        """Note an engine that is being taken over."""
+        self._untold.add(engine)
+
+    def told(self, engine: EngineId) -> None:
+        """Note that it has been, or is lost."""
+        self._untold.discard(engine)
+        self.on_told()
 
     def missed(self, engine: EngineId, incarnation: int, reason: str) -> None:
         """Note an engine that was lost while no controller was there."""
@@ -225,6 +238,16 @@ class Returns:
 
     # -- clients ---------------------------------------------------------------------------------
 
+    def may_be_told(self, task: TaskId, pending: PendingTask) -> bool:
+        """Whether an engine may yet tell more of a task."""
+        if not self._untold or task in self._running or self._is_done(task, pending):
+            return False
+        return pending.engines is None or not self._untold.isdisjoint(pending.engines)
+
+    def _is_done(self, task: TaskId, pending: PendingTask) -> bool:
+        known = self._answered.get(task)
+        return known is not None and conclusion(known.reply, pending.kind)[0] is Status.OK
+
     def claim(self, task: TaskId, pending: PendingTask) -> tuple[Found | None, Flight | None]:
         """Tell what is known of a task that its client sends again, and its answer if there is one.
 
@@ -236,11 +259,11 @@ class Returns:
             For the core's reply.
         """
         output = self._output.pop(task, Output())
-        if (answered := self._answered.pop(task, None)) is not None:
-            self._running.pop(task, None)
+        answered, running = self._answered.pop(task, None), self._running.pop(task, None)
+        if answered is not None and (running is None or _is_newer(answered.attempt, running)):
             self._repeat(answered, pending, output)
             return self._pass_on(answered, pending, is_whole=output.is_whole)
-        if (running := self._running.pop(task, None)) is not None:
+        if running is not None:
             attempt, link, number = running
             flight = self._gate.open(
                 attempt.msg_id, attempt, pending.kind, pending.client, link, number

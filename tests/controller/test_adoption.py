@@ -173,11 +173,11 @@ async def test_an_engine_that_dies_while_it_is_taken_over_twice_is_missed(lives,
     client = await lives.client()
     lives.kernels[1]._resume = lambda _frames: None
     await lives.replace()
-    assert lives.states() == ["live", "starting"]
+    await eventually(lambda: lives.states() == ["live", "starting"])
     former = await lives.die()
     lives.kernels[1].die(-11)
     await lives.take_over(former)
-    assert lives.states() == ["live", "lost"]
+    await eventually(lambda: lives.states() == ["live", "lost"])
     await lives.greet(client)
     again(client, f"{client.session}-9", [0], function="echo", arguments=[b"x"], targets=[1])
     reply = await client.reply(f"{client.session}-9.0")
