@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.config import read_limit
 from ipyviews.controller.deaths import describe
-from ipyviews.controller.fleet import Engine
+from ipyviews.controller.engine import Engine
 from ipyviews.controller.joining import Joined
 from ipyviews.ids import EngineId
 from ipyviews.launching.kernels import KernelRequest

@@ -8,13 +8,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.deaths import DeathReport
+from ipyviews.engine import begun
 from ipyviews.launching.exits import crash_place, split_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ipyviews.controller.links import Link
+    from ipyviews.controller.outputs import Flight
     from ipyviews.core.effects import Run
+    from ipyviews.ids import Attempt
     from ipyviews.launching.exits import ExitReport
+    from ipyviews.launching.kernels import LaunchedKernel
     from ipyviews.protocol.wire import Frame
 
 #: Deaths that are remembered. [count]
@@ -153,6 +158,18 @@ def describe(report: ExitReport) -> str:
     sentence = f"{report.sentence} in {place}" if place else report.sentence
     lines = _last_lines(words)[-LINES_IN_SENTENCE:]
     return f"{sentence}; its last words: {' | '.join(lines)}" if lines else sentence
+
+
+def sort_calls(
+    kernel: LaunchedKernel | None, link: Link, calls: Sequence[Flight]
+) -> tuple[set[Attempt], set[Attempt]]:
+    """Tell which calls an engine has not begun, and never will, and which had ended."""
+    sent = {call.number: call.attempt for call in calls if call.number >= 0}
+    unsent = {call.attempt for call in calls if call.number < 0}
+    if kernel is None:
+        return unsent, set()
+    left, ended = begun.stop(str(kernel.connection_file), link.name, sent)
+    return unsent | {sent[number] for number in left}, {sent[number] for number in ended}
 
 
 def _key(name: tuple[int, int]) -> str:

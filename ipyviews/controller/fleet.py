@@ -10,13 +10,12 @@ import asyncio
 import logging
 import sys
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.deaths import Deaths, describe
+from ipyviews.controller.deaths import Deaths, describe, sort_calls
+from ipyviews.controller.engine import Engine
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
-from ipyviews.controller.outputs import sort_calls
 from ipyviews.controller.setups import Revival, Setups
 from ipyviews.core.events import EngineExpected, EngineJoined, EngineLost, Kind
 from ipyviews.engine import crashes
@@ -41,52 +40,6 @@ log = logging.getLogger(__name__)
 
 #: Between the report of an exit and its verdict [s]: what the kernel sent last is still arriving.
 LAST_WORDS_S = 0.05
-
-
-@dataclass(slots=True)
-class Engine:
-    """One engine, through all its lives."""
-
-    id: EngineId
-    request: KernelRequest
-    incarnation: int = 0
-    state: str = "starting"
-    #: When it got into that state [s since the epoch].
-    since: float = field(default_factory=time.time)
-    kernel: LaunchedKernel | None = None
-    link: Link | None = None
-    joining: Joining | None = None
-    joined: Joined | None = None
-    #: What the controller before this one knew, until it has joined again.
-    former: Joined | None = None
-    #: What it runs for that one.
-    stray: Attempt | None = None
-    reason: str | None = None
-    #: The coroutine that brings it up or down, if any.
-    work: asyncio.Task[None] | None = None
-
-    def enter(self, state: str, reason: str | None = None) -> None:
-        """Change the state."""
-        self.state = state
-        self.since = time.time()
-        self.reason = reason
-
-    def info(self) -> dict[str, Any]:
-        """Return what clients are told, as docs/protocol.md says."""
-        kernel, joined = self.kernel, self.joined
-        return {
-            "id": self.id,
-            "incarnation": self.incarnation,
-            "state": self.state,
-            "kernel": kernel.kernel_name if kernel else self.request.kernel,
-            "language": joined.language if joined else None,
-            "implementation": joined.implementation if joined else None,
-            "apply": joined is not None and joined.can_apply,
-            "place": joined.place if joined else "",
-            "pid": (joined.pid if joined else None) or (kernel.pid if kernel else None),
-            "connection_file": str(kernel.connection_file) if kernel else None,
-            "reason": self.reason,
-        }
 
 
 class Fleet:
@@ -277,6 +230,11 @@ class Fleet:
         """Add an engine that is gone; one that has just died may come back."""
         self._engines[engine.id] = engine
         self._feed(EngineExpected(self._loop.time(), engine.id))
+        if self._lose_former(engine, reason, report):
+            self._revive(engine)
+
+    def _lose_former(self, engine: Engine, reason: str, report: ExitReport | None) -> bool:
+        """Lose an engine before it has joined again; returns whether it may come back."""
         revives = report is not None and self.revival.allows(engine.id, self._loop.time())
         name = (engine.id, engine.incarnation)
         # One that the controller before had noted already knows more.
@@ -284,8 +242,7 @@ class Fleet:
             crash = crashes.read(str(engine.kernel.connection_file)) if engine.kernel else ""
             self.deaths.note(name, report, crash=crash, restarted=revives)
         self._lose(engine, reason, restarting=revives)
-        if revives:
-            self._revive(engine)
+        return revives
 
     # -- what happens ----------------------------------------------------------------------------
 
@@ -300,7 +257,10 @@ class Fleet:
             self._loop.call_later(LAST_WORDS_S, self._verdict, engine, incarnation, report)
         else:
             engine.reason = sentence
-            self.deaths.note((engine_id, incarnation), report)
+            if engine.former is None:
+                self.deaths.note((engine_id, incarnation), report)
+            else:
+                engine.report = report
             if engine.link is not None:
                 self._links.disconnect(engine.link, sentence)
 
@@ -343,7 +303,7 @@ class Fleet:
             flights = self._gate.engine_lost(engine.link)
             self._links.disconnect(engine.link, reason)
             calls = [flight for flight in flights if flight.kind is Kind.APPLY]
-            untouched, ended = sort_calls(engine.link, calls)
+            untouched, ended = sort_calls(engine.kernel, engine.link, calls)
             if report is not None:
                 over = untouched | ended
                 running = [one.attempt.task for one in flights if one.attempt not in over]
@@ -417,6 +377,7 @@ class Fleet:
     async def _bring_up(
         self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]
     ) -> None:
+        revives = False
         try:
             # Each step is known to a later controller before anything can follow from it.
             await self.written()
@@ -429,19 +390,30 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
             log.warning("engine %s did not come up: %s", engine.id, reason)
-            if engine.former is not None:
-                self.returns.missed(engine.id, engine.incarnation, reason)
-            if engine.state == "starting":
-                self._lose(engine, f"it did not start: {reason}")
-            if engine.kernel is not None:
+            revives = self._lose_unjoined(engine, reason)
+            if engine.kernel is not None and not revives:
                 await engine.kernel.shutdown(now=True)
         else:
             self._welcome(engine, engine.joined)
         finally:
             former = engine.former
             engine.joining = engine.former = engine.stray = engine.work = None
+        if revives:
+            self._revive(engine)
         if former is not None:
             self.returns.told(engine.id)
+
+    def _lose_unjoined(self, engine: Engine, reason: str) -> bool:
+        """Lose an engine that could not join, or not again; returns whether it may come back."""
+        if engine.former is not None:
+            self.returns.missed(engine.id, engine.incarnation, reason)
+            engine.joined = engine.former
+        if engine.state != "starting":
+            return False
+        if engine.former is not None:
+            return self._lose_former(engine, reason, engine.report)
+        self._lose(engine, f"it did not start: {reason}")
+        return False
 
     async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
         _check(engine)

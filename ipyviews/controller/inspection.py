@@ -17,7 +17,8 @@ from ipyviews.errors import ClusterError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipyviews.controller.fleet import Engine, Fleet
+    from ipyviews.controller.engine import Engine
+    from ipyviews.controller.fleet import Fleet
     from ipyviews.controller.links import Link, Links
     from ipyviews.ids import ClientId, EngineId
     from ipyviews.protocol.wire import Message

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.channels import note_dropped
 from ipyviews.core.events import Kind, Status
-from ipyviews.engine import begun
 from ipyviews.errors import ProtocolError
 from ipyviews.ids import client_of, parse_attempt
 from ipyviews.protocol.wire import unbundle
@@ -343,14 +342,6 @@ def conclusion(message: Message, kind: Kind) -> tuple[Status, float | None, bool
     status = Status.OK if content.get("status") == "ok" else _status(content)
     wrote = kind is Kind.EXECUTE or content.get("output") is True
     return status, _ran_s(message, content), wrote
-
-
-def sort_calls(link: Link, calls: Sequence[Flight]) -> tuple[set[Attempt], set[Attempt]]:
-    """Tell which calls an engine has not begun, and never will, and which had ended."""
-    sent = {call.number: call.attempt for call in calls if call.number >= 0}
-    unsent = {call.attempt for call in calls if call.number < 0}
-    left, ended = begun.stop(str(link.kernel.connection_file), link.name, sent)
-    return unsent | {sent[number] for number in left}, {sent[number] for number in ended}
 
 
 def _is_from(link: Link, attempt: Attempt) -> bool:

@@ -84,6 +84,27 @@ async def test_an_engine_that_died_meanwhile_comes_back_where_that_is_asked_for(
     await lives.close()
 
 
+async def test_so_does_one_that_dies_before_it_has_told(run_root, errors, monkeypatch):
+    monkeypatch.setattr(adoption, "PATIENCE_S", 0.01)
+    lives = Lives(run_root, restart=Limit(1, 60.0))
+    await lives.begin(2)
+    client = await lives.client()
+    former, asked = await lives.die(), []
+    lives.kernels[0]._resume = asked.append
+    await lives.take_over(former)
+    await eventually(lambda: asked)
+    lives.kernels[0].die(-11)
+    await eventually(lambda: lives.states() == ["live", "live"])
+    assert lives.driver.fleet.infos()[0]["incarnation"] == 2
+    told = await lives.greet(client)
+    assert [one["verdict"] for one in told["deaths"]] == ["segmentation fault"]
+    again(client, f"{client.session}-9", [0, 1], function="echo", arguments=[b"x"], targets=[0, 1])
+    replies = [await client.reply(f"{client.session}-9.{place}") for place in range(2)]
+    assert [reply.ours["verdict"] for reply in replies] == ["engine_lost", "replied"]
+    assert "engine 0 may have run task" in replies[0].content["evalue"]
+    await lives.close()
+
+
 async def test_set_up_cells_do_not_run_again_where_an_engine_is_taken_over(lives):
     client = await lives.client()
     request = client.execute("import numpy", targets=[0], setup=True)
