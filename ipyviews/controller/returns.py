@@ -36,6 +36,7 @@ RETURN_S = 60.0
 MOST_OUTPUT = 2 * 1024 * 1024
 
 _GONE = "it ran, and its result was lost with the controller"
+_LATE = f"it ran, and its client was back later than {RETURN_S:g} s after the controller died"
 _UNKNOWN = "the controller died, and the kernel cannot tell whether it ran"
 
 
@@ -127,8 +128,9 @@ class Returns:
         self._lost: dict[TaskId, Lost] = {}
         self._output: dict[TaskId, Output] = {}
         self._missed: list[Missed] = []
-        #: Engines that cannot tell whether they run a cell.
+        #: Engines that cannot tell whether they run a cell, and those that have forgotten more.
         self._mute: set[Link] = set()
+        self._forgetful: set[Link] = set()
         self._timer: asyncio.TimerHandle | None = None
         #: Engines of the controller before this one that have told nothing so far.
         self._untold: set[EngineId] = set()
@@ -153,6 +155,8 @@ class Returns:
         for name in told.get("gone", ()):
             if (attempt := parse_attempt(str(name))) is not None:
                 self._lost[attempt.task] = Lost(attempt, _GONE, lives=True)
+        if told.get("forgot"):
+            self._forgetful.add(link)
         for name, content in told.get("cells", {}).items():
             self.replied(link, Message({}, {"msg_id": name}, {}, pack(content), [], []))
         name, number = told.get("running") or (told.get("cell"), -1)
@@ -190,9 +194,13 @@ class Returns:
         # Whoever asks for it, and whether or not: its engine is free for others.
         self._feed(StrayEnded(self._loop.time(), attempt))
         running = self._running.get(attempt.task)
-        if running is not None and running.attempt == attempt:
+        if is_known := running is not None and running.attempt == attempt:
             del self._running[attempt.task]
-        if not self.is_open or not _is_newer(attempt, self._answered.get(attempt.task)):
+        if not self.is_open:
+            if is_known:
+                self._lost[attempt.task] = Lost(attempt, _LATE, lives=True)
+            return False
+        if not _is_newer(attempt, self._answered.get(attempt.task)):
             return False
         self._answered[attempt.task] = Answered(attempt, link, message)
         return True
@@ -296,27 +304,26 @@ class Returns:
             if allowed is None or engine in allowed:
                 sentence = f"engine {engine} may have run task {task} and was lost: {reason}"
                 return Found(Attempt(task, engine, incarnation, 1), lost=sentence)
-        if pending.kind is Kind.APPLY:
-            return None
         for one in self._fleet:
-            link = one.link
-            is_mute = link is not None and (link in self._mute or not link.can_apply)
-            if is_mute and (allowed is None or one.id in allowed):
+            if self._is_unsure(one.link, pending.kind) and (allowed is None or one.id in allowed):
                 sentence = f"task {task} may have run on engine {one.id}: {_UNKNOWN}"
                 return Found(Attempt(task, one.id, one.incarnation, 1), lost=sentence, lives=True)
         return None
 
+    def _is_unsure(self, link: Link | None, kind: Kind) -> bool:
+        if link is None or link in self._forgetful:
+            return link is not None
+        return kind is Kind.EXECUTE and (link in self._mute or not link.can_apply)
+
     def _expire(self) -> None:
-        """Let go of what nobody has asked for."""
+        """Let go of what nobody has asked for, but for what must not run again in secret."""
         self.is_open = False
-        for _, link, reply in self._answered.values():
+        for task, (attempt, link, reply) in self._answered.items():
             number = reply.header.get("seq")
             self._receipts.received(link, reply.parent_id if number is None else int(number))
+            self._lost[task] = Lost(attempt, _LATE, lives=True)
         self._answered.clear()
         self._output.clear()
-        self._lost.clear()
-        self._missed.clear()
-        self._mute.clear()
 
 
 def _is_newer(attempt: Attempt, known: Running | Answered | None) -> bool:

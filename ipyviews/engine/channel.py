@@ -357,7 +357,8 @@ class Channel:
         self._kernel.lift_send_limit()
         content = {
             "status": "ok",
-            "gone": self.replies.send_again(request),
+            "gone": self.replies.send_again(request) + self.cells.gone(),
+            "forgot": self.replies.overflowed or self.cells.overflowed,
             "running": None if running is None else [running.attempt, running.number],
             "cell": self.cells.running,
             "cells": self.cells.replies(),

@@ -36,6 +36,8 @@ class Kept:
         self._size = 0
         #: Attempts whose answers were dropped unacknowledged.
         self.gone: deque[str] = deque(maxlen=MOST_NAMES)
+        #: Whether of some not even the name is remembered.
+        self.overflowed = False
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -44,12 +46,17 @@ class Kept:
         """Keep what has left in a message."""
         size = sum(_weigh(outcome) for _, outcome in answers)
         if size > self._most:
-            self.gone.extend(call.attempt for call, _ in answers)
+            self._forget(call.attempt for call, _ in answers)
             return
         self._messages[number] = ([(call.attempt, _as_it_is(it)) for call, it in answers], size)
         self._size += size
         while self._size > self._most:
-            self.gone.extend(attempt for attempt, _ in self._drop(next(iter(self._messages))))
+            self._forget(attempt for attempt, _ in self._drop(next(iter(self._messages))))
+
+    def _forget(self, attempts: Iterable[str]) -> None:
+        for attempt in attempts:
+            self.overflowed |= len(self.gone) == MOST_NAMES
+            self.gone.append(attempt)
 
     def bounds(self) -> dict[str, int]:
         """Tell how much is kept and may be [bytes], and how many answers were dropped [count]."""

@@ -149,6 +149,30 @@ async def test_a_call_that_nobody_claims_in_time_makes_room_when_it_ends(lives):
     assert (await other.reply(f"{later}.0")).buffers == [b"y"]
 
 
+@pytest.mark.parametrize("ends_late", [False, True])
+async def test_what_ended_before_its_client_was_back_too_late_has_run(lives, ends_late):
+    client = await lives.client()
+    request = client.apply("stall", b"x", b"y", targets=[0, 1])
+    await eventually(lambda: all(kernel.running for kernel in lives.kernels.values()))
+    former = await lives.die()
+    if not ends_late:
+        lives.kernels[0].finish()
+    await lives.take_over(former)
+    await eventually(lambda: lives.states() == ["live", "live"])
+    await lives.settle()
+    lives.driver.returns._expire()
+    if ends_late:
+        lives.kernels[0].finish()
+        await eventually(lambda: lives.driver._performer.state.engines[0].stray is None)
+    await lives.greet(client)
+    again(client, request, [0], function="stall", arguments=[b"x", b"y"], any=None)
+    await eventually(lambda: lives.kernels[0].running)
+    lives.kernels[0].finish()
+    reply = await client.reply(f"{request}.0")
+    assert [run[0] for run in reply.ours["attempts"]] == [0, 0]
+    assert "its client was back later than 60 s" in reply.ours["attempts"][0][4]
+
+
 async def test_two_runs_of_one_call_both_make_room_when_they_end(lives):
     client = await lives.client()
     request = client.apply("stall", b"x", targets=[0])
@@ -210,6 +234,17 @@ async def test_a_result_that_an_engine_could_not_keep_fails_its_direct_task(live
     assert "it ran, and its result was lost" in reply.content["evalue"]
     assert len(reply.ours["attempts"]) == 1
     assert reply.ours["deaths"] == []
+
+
+@pytest.mark.parametrize("sent", [{"code": "print x"}, {"function": "echo", "arguments": [b"x"]}])
+async def test_where_an_engine_has_forgotten_names_what_it_does_not_name_may_have_run(lives, sent):
+    client = await lives.client()
+    lives.kernels[0].says["forgot"] = True
+    await lives.replace()
+    again(client, f"{client.session}-9", [0], **sent, targets=[0])
+    reply = await client.reply(f"{client.session}-9.0")
+    assert reply.ours["verdict"] == "engine_lost"
+    assert "may have run on engine 0" in reply.content["evalue"]
 
 
 async def test_such_a_balanced_task_is_run_again_and_says_so(lives):
