@@ -350,6 +350,8 @@ class Connection:
             msg_id = self.next_id()
             self._trace("->", f"{name}_request", msg_id, content)
             self._asked[msg_id] = Asked(future, name, content)
+            if name == "cancel":
+                self._returning.cancelled(content["tasks"])
             self._io.post(partial(self._link.tell, f"{name}_request", content, msg_id))
         return future
 

@@ -18,7 +18,7 @@ from ipyviews.launching import rundir
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ipyviews.client.address import Address
     from ipyviews.client.answers import Answer
@@ -141,6 +141,13 @@ class Returning:
         self._end = end
         self._is_looking = False
         self._since = 0.0
+        #: Tasks to be stopped that have no reply so far.
+        self._cancelled: set[str] = set()
+
+    def cancelled(self, tasks: Iterable[str]) -> None:
+        """Note that tasks are to be stopped: by the next controller too."""
+        pending = self._ledger.pending
+        self._cancelled = {one for one in (*self._cancelled, *tasks) if one in pending}
 
     def watch(self, greeted: Answer[Fields]) -> None:
         """Look for another controller if a new client got no answer; its file may be an old one."""
@@ -206,6 +213,7 @@ class Returning:
             self._welcomed(answer.result())
             self._link.resume(self._asked)
             lost = self._send_again()
+            self._cancel_again()
             # Questions are about what was sent before.
             refused = self._ask_again()
         for asked in refused:
@@ -226,6 +234,11 @@ class Returning:
                 del self._asked[msg_id]
                 refused.append(asked)
         return refused
+
+    def _cancel_again(self) -> None:
+        self.cancelled(())
+        if self._cancelled:
+            self._link.tell("cancel_request", {"tasks": sorted(self._cancelled)})
 
     def _send_again(self) -> list[Task]:
         """Send again all requests with tasks that have no reply; return those that cannot be."""
