@@ -8,11 +8,13 @@ cannot tell.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.outputs import Flight, conclusion
 from ipyviews.core.events import Found, Kind, Status, StrayEnded
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import ProtocolError
 from ipyviews.ids import Attempt, EngineId, TaskId, parse_attempt
 from ipyviews.protocol.wire import Message, pack
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
 #: How long clients of a controller that died have to come back [s].
 RETURN_S = 60.0
 
-#: Of the output of each attempt so much waits for its client [bytes].
+#: Of the output of each attempt so much waits for its client [bytes]; what a message weighs besides
+#: its content, about.
 MOST_OUTPUT = 2 * 1024 * 1024
+MESSAGE_BYTES = 1000
 
 _GONE = "it ran, and its result was lost with the controller"
 _LATE = f"it ran, and its client was back later than {RETURN_S:g} s after the controller died"
@@ -78,20 +82,25 @@ class Missed(NamedTuple):
 class Output:
     """What an attempt has written: as its engine has kept it, and what came since."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: deque[Message] = field(default_factory=deque)
     size: int = 0
     #: Whether nothing of it is missing.
     is_whole: bool = False
+    #: When each was written, which names it.
+    dates: set[Any] = field(default_factory=set)
 
     def add(self, message: Message) -> None:
         """Add a message, unless it is there."""
         date = message.header.get("date")
-        if any(one.header.get("date") == date for one in reversed(self.messages)):
+        if date in self.dates:
             return
+        self.dates.add(date)
         self.messages.append(message)
-        self.size += len(message.content)
-        if self.size > MOST_OUTPUT:
-            self.size -= len(self.messages.pop(0).content)
+        self.size += _weight(message)
+        while self.size > MOST_OUTPUT:
+            oldest = self.messages.popleft()
+            self.dates.discard(oldest.header.get("date"))
+            self.size -= _weight(oldest)
             self.is_whole = False
 
 
@@ -146,6 +155,12 @@ class Returns:
         """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
+
+    @property
+    def size(self) -> int:
+        """What was found and waits for its clients. [bytes]."""
+        answers = sum(_weight(answered.reply) for answered in self._answered.values())
+        return answers + sum(output.size for output in self._output.values())
 
     # -- engines ---------------------------------------------------------------------------------
 
@@ -324,6 +339,10 @@ class Returns:
             self._lost[task] = Lost(attempt, _LATE, lives=True)
         self._answered.clear()
         self._output.clear()
+
+
+def _weight(message: Message) -> int:
+    return MESSAGE_BYTES + sum(map(size_bytes, (message.content, *message.buffers)))
 
 
 def _is_newer(attempt: Attempt, known: Running | Answered | None) -> bool:

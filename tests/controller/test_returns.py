@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipyviews.controller import receipts
+from ipyviews.controller import receipts, returns
+from ipyviews.controller.returns import Output
 from ipyviews.protocol.wire import Message, pack
 from tests.controller.lives import Lives, again
 from tests.waiting import eventually
@@ -396,6 +397,40 @@ async def test_what_an_engine_tells_of_output_and_makes_no_sense_is_dropped(live
     await lives.replace()
     request = client.apply("echo", b"x", targets=[0])
     assert (await client.reply(f"{request}.0")).buffers == [b"x"]
+
+
+def printed(number: int) -> Message:
+    header = {"msg_type": "stream", "date": f"2000-01-01T00:00:{number:09d}Z"}
+    return Message(header, {}, {}, pack({"name": "stdout", "text": "x"}))
+
+
+def test_short_messages_of_output_weigh_more_than_their_content(monkeypatch):
+    monkeypatch.setattr(returns, "MOST_OUTPUT", 10 * returns.MESSAGE_BYTES)
+    output = Output(is_whole=True)
+    messages = [printed(number) for number in range(20)]
+    for message in messages:
+        output.add(message)
+    assert list(output.messages) == messages[-9:]
+    assert not output.is_whole
+
+
+async def test_what_waits_for_its_client_is_told_as_a_bound(lives):
+    client = await lives.client()
+    request = client.apply("echo", b"x" * 5000, targets=[0])
+    await client.reply(f"{request}.0")
+    former = await lives.die()
+    await lives.take_over(former)
+    other = await lives.client()
+    await eventually(lambda: lives.states() == ["live", "live"])
+    assert (await other.ask("status", bounds=True))["bounds"]["controller"]["found_bytes"][
+        "now"
+    ] > 5000
+    await lives.greet(client)
+    again(client, request, [0], function="echo", arguments=[b"x"], targets=[0])
+    await client.until(lambda: len(client.replies_to(f"{request}.0")) == 2)
+    assert (await other.ask("status", bounds=True))["bounds"]["controller"]["found_bytes"][
+        "now"
+    ] == 0
 
 
 async def test_three_controllers_one_after_the_other_lose_nothing(lives):
