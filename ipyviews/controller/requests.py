@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.performer import error_content
+from ipyviews.controller.retold import Retold
 from ipyviews.controller.submissions import parse_submission
 from ipyviews.controller.withheld import Held, Withheld
 from ipyviews.core.events import CancelRequested, TaskSubmitted, TaskWaits
@@ -153,6 +154,8 @@ class Requests:
     ) -> None:
         self._life = life
         self._returns = returns
+        #: What had ended while its client was taken for gone.
+        self.retold = Retold(records, clients)
         self._store = store
         self._clients = clients
         self._records = records
@@ -269,6 +272,10 @@ class Requests:
         header: dict[str, Any],
         ours: dict[str, Any],
     ) -> Iterator[None]:
+        if submission.places is not None:
+            submission = self.retold.tell(client, request, submission)
+            if not submission.wanted:
+                return
         choice, is_again = submission.choice, submission.places is not None
         terms, alike = choice.terms(0), len(choice.needs) == 1
         self._records.submitted(client, request, submission, header, ours)
