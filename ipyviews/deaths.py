@@ -41,7 +41,8 @@ class DeathReport:
     self_inflicted: bool
     #: The task that it was running; None if there was none, or it cannot be told which of several.
     task: str | None = None
-    #: The largest memory it ever held [bytes]; None if that is not known.
+    #: The largest memory it ever held [bytes]; None if that is not known: with
+    #: ``provisioner="plain"`` it is not where the controller once held more.
     peak_memory: int | None = None
     #: What its address space or its data were limited to [bytes]; None without a limit.
     memory_limit: int | None = None

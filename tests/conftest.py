@@ -6,11 +6,12 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests import leaks, waiting
+from tests.chaos.scale import IS_LONG, LONGEST_S, SEED, line_of, scale, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,27 @@ PATIENCE_S = 10.0
 
 #: Fixtures that keep a cluster for a whole module.
 SHARED_CLUSTERS = {"cluster4", "rc"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `tests.chaos.scale` is about, and give it the time it needs."""
+    for item in items:
+        path = item.path.as_posix()
+        if "tests/chaos/" in path:
+            item.add_marker(pytest.mark.chaos)
+        if line_of(path) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(scale(180, LONGEST_S)))
+        if item.get_closest_marker("chaos_long") and not IS_LONG:
+            item.add_marker(pytest.mark.skip(reason="only with IPYVIEWS_CHAOS=long"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tell what was done, for each line of the table of faults."""
+    passed = [(one.nodeid, one.duration) for one in terminalreporter.stats.get("passed", ())]
+    if lines := list(told(passed)):
+        form = scale("short", "long")
+        terminalreporter.write_line(f"faults, {form} form: IPYVIEWS_CHAOS_SEED={SEED} repeats it")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ class Network:
     """Programs run ``near`` or ``far``; the cable is there until it is `cut`."""
 
     def __init__(self) -> None:
-        tag = f"ipv{os.getpid()}"
+        tag = f"ipv{secrets.token_hex(4)}"
         self.spaces = {"near": f"{tag}n", "far": f"{tag}f"}
         self._running: list[Script] = []
 

@@ -50,21 +50,21 @@ class Arrivals:
 
     def take(self, message: Message) -> None:
         """Take a message."""
-        task = self._ledger.find(message.parent_id)
+        kind = message.msg_type
         try:
             content = message.read()
         except ProtocolError as error:
             # An engine sent it, not the controller: only this task suffers.
             content = {"status": "error", "ename": "ProtocolError", "evalue": str(error)}
-        self._trace("<-", message.msg_type, message.parent_id, content)
-        if message.msg_type.endswith("_reply"):
-            self._replied(message, content, task)
-        elif message.msg_type == "missing_notice":
+        self._trace("<-", kind, message.parent_id, content)
+        if kind.endswith("_reply"):
+            self._replied(message, content)
+        elif kind == "missing_notice":
             self.on_missing(content)
-        elif message.msg_type == "death_notice":
+        elif kind == "death_notice":
             self._ledger.deaths.heard(content)
         else:
-            self._ledger.written(message, content, task)
+            self._ledger.written(message, content, self._ledger.find(message.parent_id))
 
     def refuse(self, request: str, make_error: Callable[[], Exception]) -> None:
         """End all tasks of a request, each with an error of its own."""
@@ -78,12 +78,12 @@ class Arrivals:
         task.fail(error)
         self._ledger.bell.ring()
 
-    def _replied(self, message: Message, content: Fields, task: Task | None) -> None:
+    def _replied(self, message: Message, content: Fields) -> None:
+        task = self._ledger.take(message.parent_id)
         if task is None:
             # The controller could not understand the request: all its tasks share the answer.
             self.refuse(message.parent_id, partial(from_content, content))
             return
-        self._ledger.leave([task])
         if message.msg_type == "execute_reply":
             # One that was submitted again does not know what it runs.
             task.kind = "execute"

@@ -209,6 +209,8 @@ def _capable(
     session: Session, allowed: Sequence[int] | None, payload: Payload, name: str
 ) -> list[int] | None:
     """Return the engines that can run these calls; None when all can."""
+    if allowed is None and session.connection.are_alike:
+        return None
     engines = session.connection.engines
     chosen = engines if allowed is None else allowed
     obstacles = {one: _obstacle(engines.get(one, {}), payload) for one in chosen}

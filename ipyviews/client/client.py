@@ -235,8 +235,13 @@ class Client(RecordVerbs, LegacyNames):
     def deaths(self) -> list[DeathReport]:
         """Tell why engines died, the latest last; those that were told to end are not among them.
 
-        The latest 100 of the cluster are remembered. Those that a task met with are in the
-        ``reports`` of its `EngineError`.
+        The latest 100 of the cluster are remembered, also when its controller was replaced. Those
+        that a task met with are in the ``reports`` of its `EngineError`.
+
+        Returns
+        -------
+        list of DeathReport
+            Empty when none has died.
         """
         return control.deaths(self).result()
 

@@ -124,6 +124,8 @@ class Connection:
         self.ledger = Ledger()
         #: Engine infos by id, as the controller last told.
         self.engines: dict[int, dict[str, Any]] = {}
+        #: Whether whatever is sent can run on any of them.
+        self.are_alike = False
         #: How many engines are wanted [count], and those that never came up: ``(id, sentence)``.
         self.wanted = 0
         self.failed: list[tuple[int, str]] = []
@@ -350,8 +352,7 @@ class Connection:
             msg_id = self.next_id()
             self._trace("->", f"{name}_request", msg_id, content)
             self._asked[msg_id] = Asked(future, name, content)
-            if name == "cancel":
-                self._returning.cancelled(content["tasks"])
+            self._returning.asks(name, content)
             self._io.post(partial(self._link.tell, f"{name}_request", content, msg_id))
         return future
 
@@ -469,6 +470,7 @@ class Connection:
     def _take_engines(self, content: dict[str, Any]) -> None:
         with self.ledger.lock:
             self.engines = {int(info["id"]): info for info in content.get("engines", [])}
+            self.are_alike = all(map(_runs_all, self.engines.values()))
             self.wanted = int(content.get("n", self.wanted))
             self.failed = [(int(one), str(why)) for one, why in content.get("failed", [])]
             self._sharing.engines_changed(self.engines)
@@ -482,6 +484,13 @@ class Connection:
 
     def _dismissed(self, reason: str) -> None:
         self._lose(ControllerLost(f"The cluster has ended: {reason or 'it was stopped.'}"))
+
+
+def _runs_all(info: Fields) -> bool:
+    """Whether an engine runs calls, also such as bring code of this Python, or is not there yet."""
+    return info.get("state") != "live" or (
+        bool(info.get("apply")) and info.get("implementation") == PYTHON
+    )
 
 
 def _zeromq(loop: Any) -> Transport:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.answers import Answer
@@ -116,7 +117,7 @@ def restart(session: Session, targets: Targets, *, now: bool, setup: bool = True
     engines = even_lost(session, targets)
     answer = session.connection.request("restart", RESTART_S, engines=engines, now=now, setup=setup)
     answer.advice = "It goes on all the same: client.table() shows which engines are back."
-    return answer.then(_check_back)
+    return answer.then(partial(_check_back, session))
 
 
 def auto_restart(session: Session, limit: Any) -> Answer[None]:
@@ -124,11 +125,13 @@ def auto_restart(session: Session, limit: Any) -> Answer[None]:
     return session.connection.request("auto_restart", limit=restart_limit(limit)).then(_none)
 
 
-def _check_back(content: dict[str, Any]) -> None:
+def _check_back(session: Session, content: dict[str, Any]) -> None:
     for info in content.get("engines", ()):
         if info.get("state") == "lost":
-            reason = info.get("reason") or "it has ended"
-            raise EngineError(f"Engine {info['id']} did not come back: {reason}", engine=info["id"])
+            engine, reason = info["id"], info.get("reason") or "it has ended"
+            error = EngineError(f"Engine {engine} did not come back: {reason}", engine=engine)
+            error.reports = session.connection.ledger.deaths.latest(engine)
+            raise error
 
 
 def shutdown(session: Session, targets: Targets, *, restart_them: bool, hub: bool) -> Answer[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,15 @@ from ipyviews.deaths import DeathReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 log = logging.getLogger(__name__)
 
 #: Deaths that are remembered. [count]
 MOST_DEATHS = 200
+
+#: Those that were said in this process, which may have several clients: engine, life and time.
+_said: deque[tuple[int, int, datetime]] = deque(maxlen=MOST_DEATHS)
 
 
 class Deaths:
@@ -27,18 +31,23 @@ class Deaths:
     def __len__(self) -> int:
         return len(self._known)
 
-    def take(self, contents: Iterable[Mapping[str, Any]]) -> None:
-        """Remember reports; of the same death the latest."""
-        for report in read(contents):
+    def take(self, contents: Iterable[Mapping[str, Any]]) -> list[DeathReport]:
+        """Remember reports, of the same death the latest; returns them."""
+        reports = read(contents)
+        for report in reports:
             self._known[report.engine, report.incarnation] = report
         while len(self._known) > MOST_DEATHS:
             self._known.popitem(last=False)
+        return reports
 
     def heard(self, content: Mapping[str, Any]) -> None:
-        """Take a ``death_notice``; say once that an engine is not started again."""
-        self.take(content.get("deaths", ()))
-        if refusal := content.get("refusal"):
-            log.warning("%s", refusal)
+        """Take a ``death_notice``; say once what no error of a task will say."""
+        for report in self.take(content.get("deaths", ())):
+            name = (report.engine, report.incarnation, report.when)
+            sentence = content.get("refusal") or _sentence(report)
+            if sentence and name not in _said:
+                _said.append(name)
+                log.warning("%s", sentence)
 
     def of(self, ours: Mapping[str, Any]) -> tuple[DeathReport, ...]:
         """Return the reports that a reply names; see ``m.deaths`` in docs/protocol.md."""
@@ -52,6 +61,16 @@ class Deaths:
         """Return the latest report of an engine, if there is one."""
         found = [report for (one, _), report in list(self._known.items()) if one == engine]
         return tuple(found[-1:])
+
+
+def _sentence(report: DeathReport) -> str:
+    """Say that variables are gone; empty where a task was lost with them, which fails and says."""
+    if report.restarted:
+        return (
+            f"engine {report.engine} died ({report.sentence}) and is started again, "
+            "without its variables"
+        )
+    return "" if report.task else f"engine {report.engine} died: {report.sentence}"
 
 
 def read(contents: Iterable[Mapping[str, Any]]) -> list[DeathReport]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ipyviews.errors import UsageError
 
@@ -38,6 +38,21 @@ class History(list[str]):
             del self[:-HISTORY]
 
 
+class Made(weakref.ref["Waitable"]):
+    """A call that was made: its result as long as somebody keeps that, and the ids of its tasks."""
+
+    __slots__ = ("names",)
+
+    names: tuple[str, ...]
+
+    def __new__(cls, result: Waitable) -> Self:
+        """Note a result."""
+        made = super().__new__(cls, result)
+        # A tuple of texts is nothing that the garbage collector looks at again.
+        made.names = tuple([task.id for task in result.tasks])
+        return made
+
+
 class Calls:
     """Results of calls, and the ids of their tasks for when nobody has kept the result.
 
@@ -46,18 +61,18 @@ class Calls:
 
     def __init__(self) -> None:
         # Plain references: the callbacks of a weak dictionary would swallow a Ctrl-C.
-        self._made: deque[tuple[weakref.ref[Waitable], list[str]]] = deque()
+        self._made: deque[Made] = deque()
         self._tasks = 0
 
     def __len__(self) -> int:
         return len(self._made)
 
-    def add(self, result: Waitable, names: list[str]) -> None:
-        """Note a call that was just made, and the ids of its tasks."""
-        self._made.append((weakref.ref(result), names))
-        self._tasks += len(names)
+    def add(self, made: Made) -> None:
+        """Note a call that was just made."""
+        self._made.append(made)
+        self._tasks += len(made.names)
         while self._tasks > HISTORY and len(self._made) > 1:
-            self._tasks -= len(self._made.popleft()[1])
+            self._tasks -= len(self._made.popleft().names)
 
     def clear(self) -> None:
         """Forget all."""
@@ -78,14 +93,14 @@ class Calls:
             There was no such call.
         """
         try:
-            reference, names = self._made[index]
+            made = self._made[index]
         except IndexError:
             raise NoCall(f"There is no call {index}: {len(self._made)} were made.") from None
-        return reference(), names
+        return made(), list(made.names)
 
     def kept(self) -> Iterator[Waitable]:
         """Yield the results that somebody keeps, the newest first."""
-        for reference, _ in reversed(list(self._made)):
-            result = reference()
+        for made in reversed(list(self._made)):
+            result = made()
             if result is not None:
                 yield result

@@ -82,13 +82,22 @@ class Ledger:
         with self.lock:
             for task in tasks:
                 if self.pending.pop(task.id, None) is not None:
-                    self.pending_bytes -= task.size_bytes
-                if (listeners := self._listeners.pop(task.id, None)) is not None:
-                    self.late.add(task, listeners)
-                    self._tell_end(task, listeners)
-            if not self.pending:
-                self.pending_bytes = 0
+                    self._left(task)
         self.bell.ring()
+
+    def take(self, name: str) -> Task | None:
+        """Return a pending task and expect nothing more of it; whoever ends it rings the bell."""
+        with self.lock:
+            task = self.pending.pop(name, None)
+            if task is not None:
+                self._left(task)
+        return task
+
+    def _left(self, task: Task) -> None:
+        self.pending_bytes = self.pending_bytes - task.size_bytes if self.pending else 0
+        if (listeners := self._listeners.pop(task.id, None)) is not None:
+            self.late.add(task, listeners)
+            self._tell_end(task, listeners)
 
     def find(self, task: str) -> Task | None:
         """Return a pending task."""

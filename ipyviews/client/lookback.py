@@ -8,7 +8,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, HasTraits
 
 from ipyviews.client import records
-from ipyviews.client.history import Calls, History
+from ipyviews.client.history import Calls, History, Made
 from ipyviews.client.results import AsyncResult
 from ipyviews.errors import UsageError
 
@@ -124,10 +124,10 @@ class LooksBack(HasTraits):
     # -- inside -------------------------------------------------------------------------------
 
     def _note(self, result: R) -> R:
-        names = [task.id for task in result.tasks]
-        self.history.extend(names)
-        self._calls.add(result, names)
-        self._session.remember(result)
+        made = Made(result)
+        self.history.extend(made.names)
+        self._calls.add(made)
+        self._session.remember(result, made)
         return result
 
     def _known(self, job: Any) -> Any:

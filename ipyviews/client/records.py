@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client.answers import Answer
-from ipyviews.client.history import UnknownResult
+from ipyviews.client.history import Made, UnknownResult
 from ipyviews.client.hubresults import AsyncHubResult, Reply
 from ipyviews.client.results import AsyncResult
 from ipyviews.client.session import WrongType
@@ -205,7 +205,7 @@ def resubmit(session: Session, jobs: Any) -> tuple[AsyncHubResult, Answer[Any]]:
     again = [task_id(request, 0) for request in requests]
     single = len(names) == 1 and not isinstance(jobs, list | tuple)
     result = AsyncHubResult(session, again[0] if single else again, submit, "resubmit")
-    session.remember(result)
+    session.remember(result, Made(result))
     connection.check()
     return result, agreed[0]
 

@@ -71,10 +71,7 @@ class AsyncResult(Waitable):
         chunk_sizes: Sequence[int] | None = None,
     ) -> None:
         self._sizes = None if chunk_sizes is None else list(chunk_sizes)
-        self._places: dict[str, int] = {}
         super().__init__(client, children, fname, targets, owner, return_exceptions)
-        if self._sizes is not None:
-            self._places = {task.id: place for place, task in enumerate(self.tasks)}
 
     def wait(self, timeout: float | None = -1, return_when: str | None = None) -> Any:
         """Wait until done, or for `timeout` [s]; None or a negative number waits on.
@@ -177,7 +174,7 @@ class AsyncResult(Waitable):
 
         Times are seconds since the epoch; a task that was run again has several runs.
         """
-        runs = [task.attempts for task in self.tasks]
+        runs = [list(task.attempts) for task in self.tasks]
         return runs[0] if self._single else runs
 
     @property
@@ -244,7 +241,8 @@ class AsyncResult(Waitable):
         """How many have ended, of ``len(self)``. [count]."""
         if self._sizes is None:
             return len(self._finished)
-        return sum(self._sizes[self._places[task.id]] for task in list(self._finished))
+        sizes = {task.id: size for task, size in zip(self.tasks, self._sizes, strict=True)}
+        return sum(sizes[task.id] for task in list(self._finished))
 
     def tally(self) -> Tally:
         """Return what counts the ended, failed and all items, cheaply again and again."""

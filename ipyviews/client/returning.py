@@ -18,7 +18,7 @@ from ipyviews.launching import rundir
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ipyviews.client.address import Address
     from ipyviews.client.answers import Answer
@@ -144,10 +144,11 @@ class Returning:
         #: Tasks to be stopped that have no reply so far.
         self._cancelled: set[str] = set()
 
-    def cancelled(self, tasks: Iterable[str]) -> None:
-        """Note that tasks are to be stopped: by the next controller too."""
-        pending = self._ledger.pending
-        self._cancelled = {one for one in (*self._cancelled, *tasks) if one in pending}
+    def asks(self, name: str, content: Fields) -> None:
+        """Note a request: tasks that are to be stopped are so by the next controller too."""
+        if name == "cancel":
+            named = self._cancelled.union(content["tasks"])
+            self._cancelled = named.intersection(self._ledger.pending)
 
     def watch(self, greeted: Answer[Fields]) -> None:
         """Look for another controller if a new client got no answer; its file may be an old one."""
@@ -236,7 +237,7 @@ class Returning:
         return refused
 
     def _cancel_again(self) -> None:
-        self.cancelled(())
+        self._cancelled.intersection_update(self._ledger.pending)
         if self._cancelled:
             self._link.tell("cancel_request", {"tasks": sorted(self._cancelled)})
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jupyter_client.session import Session as JupyterSession
 
     from ipyviews.client.connection import Connection
+    from ipyviews.client.history import Made
     from ipyviews.client.tasks import Task
     from ipyviews.client.waiting import Waitable
 
@@ -141,12 +142,11 @@ class Session(StaysHere):
             raise WrongType(f"targets by int/slice/collection of ints only, not {type(targets)}")
         return [self._check(engine, known) for engine in targets]
 
-    def remember(self, result: Waitable) -> None:
+    def remember(self, result: Waitable, made: Made) -> None:
         """Let `get_result` find a result that was just made."""
-        names = [task.id for task in result.tasks]
         self._last = result
-        self._calls.add(result, names)
-        self.history.extend(names)
+        self._calls.add(made)
+        self.history.extend(made.names)
 
     def forget(self, names: Iterable[str] | None = None) -> None:
         """Do not tell of some tasks any more; None for all, and the history too."""

@@ -16,6 +16,7 @@ from ipyviews.client import cells, places
 from ipyviews.client.metadata import Metadata
 from ipyviews.client.outputs import Output
 from ipyviews.client.replies import ExecuteReply
+from ipyviews.engine.frames import size_bytes
 from ipyviews.protocol import failures, payload
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Task:
         self.status: str | None = None
         self.output: Output | None = None
         #: ``[[engine, incarnation, started, ended, outcome], …]``
-        self.attempts: list[list[Any]] = []
+        self.attempts: Sequence[list[Any]] = ()
         #: True when its engine may have written more than arrived.
         self.incomplete_output = False
         #: What its value weighs before it is decoded.
@@ -163,7 +164,7 @@ class Task:
         self._written: tuple[str, bool] = ("", False)
         self._reply: tuple[dict[str, Any], Sequence[Frame]] | None = None
         self._outcome: tuple[Any, Exception | None] | None = None
-        self._watchers: list[Callable[[Task], None]] | None = []
+        self._watchers: tuple[Callable[[Task], None], ...] | None = ()
 
     @property
     def done(self) -> bool:
@@ -174,7 +175,7 @@ class Task:
         """Call `watcher` once when the task is done: now if it is, else in the I/O thread."""
         with _lock:
             if self._watchers is not None:
-                self._watchers.append(watcher)
+                self._watchers += (watcher,)
                 return
         watcher(self)
 
@@ -205,7 +206,7 @@ class Task:
         self.received = time.time()
         if ours.get("engine") is not None:
             self.engine = ours["engine"]
-        self.attempts = ours.get("attempts") or []
+        self.attempts = ours.get("attempts") or ()
         self.incomplete_output = bool(ours.get("incomplete_output"))
         self._set_times(content)
         verdict = str(ours.get("verdict", "replied"))
@@ -214,7 +215,7 @@ class Task:
             self._reply = (content, ending.buffers)
             if self.kind == "execute":
                 places.ran(self.id, self.engine, content.get("execution_count"))
-            self.reply_bytes = sum(memoryview(buffer).nbytes for buffer in ending.buffers)
+            self.reply_bytes = sum(map(size_bytes, ending.buffers))
             if content.get("payload"):
                 self.pages = _pages(content["payload"])
         else:
@@ -274,7 +275,7 @@ class Task:
         self.source = None
         with _lock:
             watchers, self._watchers = self._watchers, None
-        self._tell(watchers or [])
+        self._tell(watchers or ())
 
     def _tell(self, watchers: Sequence[Callable[[Task], None]]) -> None:
         for place, watcher in enumerate(watchers):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import warnings
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.client import nesting
 from ipyviews.client.bell import Bell
+from ipyviews.client.pending import Pending
 from ipyviews.client.tasks import Task
 from ipyviews.errors import (
     ClusterError,
@@ -32,10 +32,13 @@ _ONLY_THE_WAITING = (
 )
 
 
-class Waitable(StaysHere, futures.Future[Any]):
+class Waitable(StaysHere, Pending):
     """Waits for tasks and collects their values; what `AsyncResult` is built on."""
 
     _remedy = "Send its value, get()"
+
+    #: Rung at the end of each task, and of the last one; made when somebody waits.
+    _bells: tuple[Bell, Bell] | None = None
 
     def __init__(  # noqa: PLR0917 - as `AsyncResult`
         self,
@@ -60,12 +63,8 @@ class Waitable(StaysHere, futures.Future[Any]):
         self._value_in_list = False
         self._value: tuple[Any] | None = None
         self._error: Exception | None = None
-        self._lock = threading.Lock()
-        #: Rung at the end of each task; and of the last one.
-        self._bell, self._last_bell = Bell(), Bell()
         self._is_done = False
         self._finished: list[Task] = []
-        self.set_running_or_notify_cancel()
         for task in self.tasks:
             task.watch(self._task_done)
         if not self.tasks:
@@ -228,7 +227,7 @@ class Waitable(StaysHere, futures.Future[Any]):
         return self._client.connection
 
     def _task_done(self, task: Task) -> None:
-        with self._lock:
+        with self._condition:
             self._finished.append(task)
             is_last = len(self._finished) == len(self.tasks)
         try:
@@ -236,9 +235,13 @@ class Waitable(StaysHere, futures.Future[Any]):
                 self._end()
         finally:
             # Also when a callback leaves with SystemExit.
-            self._bell.ring()
+            self._ring(is_last=is_last)
+
+    def _ring(self, *, is_last: bool) -> None:
+        if self._bells is not None:
+            self._bells[0].ring()
             if is_last:
-                self._last_bell.ring()
+                self._bells[1].ring()
 
     def _end(self) -> None:
         self._is_done = True
@@ -249,11 +252,13 @@ class Waitable(StaysHere, futures.Future[Any]):
             self.set_result(None)
 
     def _has_failed(self) -> bool:
+        if self._single:
+            return self._is_done and self.tasks[0].status != "ok"
         return any(task.status != "ok" for task in self._finished)
 
     def _await_done(self, timeout_s: float | None) -> bool:
         # Woken by each task, it would compete with the thread that takes their replies in.
-        return self._await(self.done, timeout_s, self._last_bell)
+        return self._await(self.done, timeout_s, at_last=True)
 
     def _await_enough(self, return_when: str, timeout_s: float | None) -> bool:
         """Wait for what a constant of `concurrent.futures` says."""
@@ -269,20 +274,25 @@ class Waitable(StaysHere, futures.Future[Any]):
         )
 
     def _await(
-        self, predicate: Callable[[], bool], timeout_s: float | None, bell: Bell | None = None
+        self, predicate: Callable[[], bool], timeout_s: float | None, *, at_last: bool = False
     ) -> bool:
         if predicate():
             return True
         if timeout_s == 0:
             return False
         self._connection.check_may_wait()
-        connection = self._connection
-        bell = bell or self._bell
+        with self._condition:
+            bells = self._bells = self._bells or (Bell(), Bell())
+        connection, bell = self._connection, bells[at_last]
         return nesting.wait_for(connection, bell, predicate, timeout_s, lambda: self.tasks)
 
     def _failure(self) -> Exception | None:
         """Return the error of the tasks that have ended by now."""
-        if self._error is None and (self._has_failed() or self._cannot_be_read()):
+        if (
+            self._value is None
+            and self._error is None
+            and (self._has_failed() or self._cannot_be_read())
+        ):
             ended = [task for task in self.tasks if task.done]
             error = self._composite(ended)
             if len(ended) < len(self.tasks):
@@ -292,7 +302,11 @@ class Waitable(StaysHere, futures.Future[Any]):
 
     def _cannot_be_read(self) -> bool:
         """Whether something arrived that cannot be unpickled here."""
-        return self.done() and any(task.outcome()[1] is not None for task in self.tasks)
+        if not self._is_done:
+            return False
+        if self._single:
+            return self.tasks[0].outcome()[1] is not None
+        return any(task.outcome()[1] is not None for task in self.tasks)
 
     def _composite(self, tasks: Sequence[Task]) -> Exception:
         found = [error for _, error in (task.outcome() for task in tasks) if error is not None]

@@ -6,6 +6,7 @@ requests are written down until all their tasks have ended.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
     from ipyviews.controller.records import Records
     from ipyviews.controller.requests import Requests, Store
+    from ipyviews.controller.submissions import Submission
+    from ipyviews.protocol.wire import Frame
     from ipyviews.store.journal import Journal
+
+log = logging.getLogger(__name__)
 
 #: Kind of notes.
 REQUEST = "request"
@@ -64,23 +69,29 @@ class Absent:
     def restore(self, requests: Requests, done: Collection[str]) -> None:
         """Go on with what is written down, but for tasks that are done."""
         for request, note in self._journal.read(REQUEST).items():
-            ours = note["ours"]
-            places = [one for one in ours["again"] if task_id(request, one) not in done]
-            if not places:
+            try:
+                self._restore(requests, RequestId(request), note, done)
+            except Exception:
+                # One that cannot be read must not keep the others from being done.
+                log.exception("request %s of a client that is gone is lost", request)
+                self._left.pop(request, None)
                 self._journal.drop(REQUEST, request)
-                continue
-            content, *buffers = self._journal.frames(REQUEST, request)
-            ours["again"] = places
-            header, metadata = note["header"], {"ipyviews": ours}
-            message = Message(header, {}, metadata, content, list(buffers), [])
-            self._left[request] = len(places)
-            requests.restore(
-                ClientId(note["client"]),
-                RequestId(request),
-                parse_submission(message),
-                header,
-                ours,
-            )
+
+    def _restore(
+        self, requests: Requests, request: RequestId, note: dict[str, Any], done: Collection[str]
+    ) -> None:
+        ours = note["ours"]
+        places = [one for one in ours["again"] if task_id(request, one) not in done]
+        if not places:
+            self._journal.drop(REQUEST, request)
+            return
+        content, *buffers = self._journal.frames(REQUEST, request)
+        ours["again"] = places
+        header, metadata = note["header"], {"ipyviews": ours}
+        message = Message(header, {}, metadata, content, list(buffers), [])
+        submission = parse_submission(message)
+        self._left[request] = len(places)
+        requests.restore(ClientId(note["client"]), request, submission, header, ours)
 
     def _write(self, client: ClientId, request: str, places: list[int]) -> None:
         record = self._records.memory.get(task_id(request, places[0]))
@@ -88,9 +99,11 @@ class Absent:
         if record is None:
             return
         ours: dict[str, Any] = {**record.origin.ours, "again": places}
-        buffers = pending.submission.buffers
-        # A copy of what is in shared memory: its owner is gone.
-        frames = [pending.submission.content, *buffers[:1], *self._records.whole(buffers[1:])]
         self._left[request] = len(places)
         value = {"client": client, "header": record.origin.header, "ours": ours}
-        self._journal.put(REQUEST, request, value, frames)
+        self._journal.put(REQUEST, request, value, partial(self._frames, pending.submission))
+
+    def _frames(self, submission: Submission) -> list[Frame]:
+        """Copy what is in shared memory, whose owner is gone; not in the loop, it may be much."""
+        buffers = submission.buffers
+        return [submission.content, *buffers[:1], *self._records.whole(buffers[1:])]

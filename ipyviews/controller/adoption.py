@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.config import read_limit
 from ipyviews.controller.deaths import describe
-from ipyviews.controller.engine import Engine
+from ipyviews.controller.engines import Engine
 from ipyviews.controller.joining import Joined
+from ipyviews.errors import UsageError
 from ipyviews.ids import EngineId
 from ipyviews.launching.kernels import KernelRequest
 
@@ -39,7 +40,7 @@ PATIENCE_S = 2.0
 WRITING_S = 1.0
 
 #: Kinds of notes.
-ENGINE, FLEET, DEATH = "engine", "fleet", "death"
+ENGINE, FLEET, DEATH, SETUPS = "engine", "fleet", "death", "setups"
 
 
 def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
@@ -53,6 +54,7 @@ def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
         "incarnation": engine.incarnation,
         "state": engine.state,
         "reason": engine.reason,
+        "begun": [attempt.msg_id for attempt in engine.begun],
         "request": dataclasses.asdict(engine.request),
         "pid": _pid(engine),
         "joined": dataclasses.asdict(joined) if joined else None,
@@ -88,6 +90,14 @@ def note_death(journal: Journal, name: str, report: Fields | None) -> None:
         journal.put(DEATH, name, report)
 
 
+def note_setups(journal: Journal, engine: EngineId, cells: list[str]) -> None:
+    """Write down the set-up cells of an engine, soon."""
+    if cells:
+        journal.put(SETUPS, str(engine), {"cells": cells})
+    else:
+        journal.drop(SETUPS, str(engine))
+
+
 async def adopt(fleet: Fleet, journal: Journal, n: int) -> None:
     """Bring back the engines that are written down; returns when that has been done or is late.
 
@@ -96,6 +106,8 @@ async def adopt(fleet: Fleet, journal: Journal, n: int) -> None:
     """
     notes = journal.read(ENGINE)
     fleet.deaths.restore(journal.read(DEATH).values())
+    for name, kept in journal.read(SETUPS).items():
+        fleet.setups.restore(EngineId(int(name)), kept["cells"])
     known = journal.read(FLEET).get("wanted")
     running, ended = await fleet.launcher.running()
     ours = {f"e{name}": one["pid"] for name, one in notes.items() if one["state"] != "lost"}
@@ -115,7 +127,13 @@ async def adopt(fleet: Fleet, journal: Journal, n: int) -> None:
             notes[name]["incarnation"] += 1
             ended.pop(kernel, None)
         process = None if kernel in unknown else running.get(kernel)
-        _take_over(fleet, EngineId(int(name)), notes[name], process, ended.get(kernel))
+        try:
+            _take_over(fleet, EngineId(int(name)), notes[name], process, ended.get(kernel))
+        except Exception as error:
+            # One engine must not take the others with it.
+            log.exception("engine %s cannot be taken over", name)
+            lost = Engine(EngineId(int(name)), KernelRequest())
+            fleet.take_over_lost(lost, f"it could not be taken over: {error}", None)
     work = [engine.work for engine in fleet if engine.work is not None]
     if work:
         await asyncio.wait(work, timeout=PATIENCE_S)
@@ -131,6 +149,8 @@ def _take_over(
     engine = Engine(name, KernelRequest(**known["request"]), incarnation=known["incarnation"])
     if known["joined"] is not None:
         engine.former = Joined(**known["joined"])
+    # Their clients may not have heard of it.
+    engine.begun = fleet.returns.were_lost(known["begun"], known["reason"] or "it was restarted")
 
     async def take(engine: Engine) -> LaunchedKernel:
         return fleet.launcher.adopt(engine.id, engine.incarnation, engine.request, process)
@@ -148,7 +168,11 @@ def _take_over(
             fleet.returns.missed(name, engine.incarnation, reason)
         if engine.former is not None:
             engine.joined = engine.former
-        engine.kernel = fleet.launcher.adopt(name, engine.incarnation, engine.request, None)
+        try:
+            engine.kernel = fleet.launcher.adopt(name, engine.incarnation, engine.request, None)
+        except UsageError as error:
+            # Its kernelspec is gone, and with it the way to another life.
+            reason = f"{reason}; it cannot be started again: {error}"
         fleet.take_over_lost(engine, reason, ended if is_news else None)
 
 

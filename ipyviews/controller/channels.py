@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.engine.frames import size_bytes
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     ClientHandler = Callable[[ClientId, Message], None]
 
 log = logging.getLogger(__name__)
+
+#: What clients may name themselves: what can be sent, logged and written down as it is.
+_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class Channel:
@@ -101,7 +105,9 @@ def note_dropped(counters: Counter[str], whose: str, error: ProtocolError) -> No
 
 def _sender(message: Message) -> ClientId:
     """Name the client: its routing id, which must be its session id too."""
-    session = message.header.get("session")
-    if [str(session).encode(errors="replace")] != message.idents:
+    session = str(message.header.get("session"))
+    if _NAME.fullmatch(session) is None:
+        raise ProtocolError("the sender's session id is not 1 to 64 letters, digits and _ . -")
+    if [session.encode()] != message.idents:
         raise ProtocolError("the sender's routing id is not its session id")
-    return ClientId(str(session))
+    return ClientId(session)

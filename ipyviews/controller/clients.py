@@ -174,8 +174,8 @@ class Clients:
         self.on_left: Callable[[ClientId], None] = lambda _client: None
         #: The same, before that; and whether it has said goodbye.
         self.on_gone: Callable[[ClientId, bool], None] = lambda _client, _orderly: None
-        #: Called with what `reply` was given, once a reply was read or nobody will.
-        self.on_received: Callable[[Link, int | str, TaskId], None] = lambda *_: None
+        #: Called with what `reply` was given, once these replies were read or nobody will.
+        self.on_received: Callable[[list[Receipt]], None] = lambda _receipts: None
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -261,8 +261,7 @@ class Clients:
         self._feed(ClientLeft(self._clock(), client, drop=not self._keep_work))
         self.on_gone(client, orderly)
         for receipts in (known.receipts, *(late for _, late in known.unread)):
-            for receipt in receipts:
-                self.on_received(*receipt)
+            self.on_received(receipts)
         self.on_left(client)
         self.on_count(len(self._clients))
 
@@ -326,11 +325,17 @@ class Clients:
             told = {"tasks": tasks, "sent": known.credit.sent}
             self._send(known, ("", "missing_notice", told, {}, ()))
 
-    def reply(self, client: ClientId, reply: Due, receipt: Receipt | None = None) -> None:
-        """Send a task's reply with the next `flush`, after a notice of dropped output, if any."""
+    def reply(self, client: ClientId, reply: Due, receipt: Receipt | None = None) -> bool:
+        """Send a task's reply with the next `flush`, after a notice of dropped output, if any.
+
+        Returns
+        -------
+        bool
+            False if the client is not there; then nothing is sent.
+        """
         known = self._clients.get(client)
         if known is None:
-            return
+            return False
         if known.folded and (folded := known.folded.pop(reply[0], None)):
             known.due.append((reply[0], "output_folded", folded.notice(), {}, ()))
         content = reply[2]
@@ -344,6 +349,7 @@ class Clients:
         self._due[client] = known
         if len(known.due) >= MOST_TOGETHER or size + sum(map(len, reply[-1])) > SMALL_BYTES:
             self._send_due(known)
+        return True
 
     def flush(self) -> None:
         """Send the replies that wait, those of one client in one message, the fewest first."""
@@ -383,8 +389,7 @@ class Clients:
         credit = known.credit
         credit.acknowledge(total)
         while known.unread and known.unread[0][0] <= credit.acknowledged:
-            for receipt in known.unread.popleft()[1]:
-                self.on_received(*receipt)
+            self.on_received(known.unread.popleft()[1])
         if credit.stalled and credit.unread < STALL_BYTES // 2:
             credit.stalled = False
             self._feed(ClientResumed(self._clock(), client))

@@ -15,6 +15,8 @@ import random
 import secrets
 from collections import Counter
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller import adoption, logs
@@ -25,6 +27,7 @@ from ipyviews.controller.control import Control
 from ipyviews.controller.fleet import Fleet
 from ipyviews.controller.links import Links
 from ipyviews.controller.outputs import Gate
+from ipyviews.controller.pasts import Pasts
 from ipyviews.controller.performer import Performer
 from ipyviews.controller.receipts import Receipts
 from ipyviews.controller.records import Records
@@ -42,9 +45,10 @@ from ipyviews.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ipyviews.controller.clients import Receipt
     from ipyviews.controller.config import Config
     from ipyviews.controller.links import Link
-    from ipyviews.ids import ClientId, EngineId, TaskId
+    from ipyviews.ids import ClientId, EngineId
     from ipyviews.launching.kernels import ExitReport, KernelLauncher
     from ipyviews.store.journal import Journal
     from ipyviews.transport.base import Curve, Transport
@@ -82,6 +86,8 @@ class Driver:
         Where is written down what a controller after this one must know; None for nowhere.
     former
         The connection info of the controller before this one, which died. Then call `take_over`.
+    on_broken
+        Called with a sentence when an event could not be handled; None to end the cluster.
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class Driver:
         *,
         journal: Journal | None = None,
         former: dict[str, Any] | None = None,
+        on_broken: Callable[[str], None] | None = None,
     ) -> None:
         self.config = config
         self._curve = curve
@@ -105,6 +112,7 @@ class Driver:
         self.counters: Counter[str] = Counter()
         #: Done, with a sentence, when the cluster is to end.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.on_broken = on_broken or self.end
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._store = Store()
@@ -125,10 +133,12 @@ class Driver:
             self.fleet.on_news = partial(adoption.note, journal, self.fleet)
             self.fleet.written = partial(adoption.written, journal)
             self.fleet.deaths.keep = partial(adoption.note_death, journal)
+            self.fleet.setups.keep = partial(adoption.note_setups, journal)
         # What clients share is not to be removed before they had time to come back.
         self._settled = self._loop.time() + (RETURN_S if former else 0.0)
         if former is not None:
             self.returns.open()
+            self._performer.pasts.restore()
         self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
         if former is None:
             self._listen()
@@ -185,13 +195,15 @@ class Driver:
         )
         self.silence = self._make_silence()
         self.fleet = Fleet(self.config, self.life, self.links, self.gate, performer.feed)
+        self.fleet.counters = counters
         self.clients.on_left = self.fleet.tell_left
         self.clients.on_gone = self._client_gone
         self._connect_returns()
+        performer.pasts = Pasts(self._journal)
         performer.clients, performer.links = self.clients, self.links
         performer.fleet, performer.gate = self.fleet, self.gate
         performer.records, self.gate.on_output = self.records, self.records.written
-        performer.on_broken = self.end
+        performer.on_broken = self.on_broken
         self.sharing = performer.sharing = Sharing(
             self._segments, self.clients, self.links, self.fleet, self._store
         )
@@ -218,6 +230,7 @@ class Driver:
             turns=performer.turns,
             life=self.life,
             returns=self.returns,
+            pasts=performer.pasts,
         )
         self.records.submit_again = self.requests.submit_again
         performer.withheld = self.requests.withheld
@@ -326,15 +339,22 @@ class Driver:
         """How the names of the cluster's segments begin."""
         return self.config.folder.name if self.config.shared_memory else ""
 
-    def _received(self, link: Link, number: int | str, task: TaskId) -> None:
-        """Note that a client has read the reply of a task, or never will."""
-        unfetched, client = self.records.unfetched, client_of(task)
-        if unfetched is None or client in self.clients:
-            self.gate.receipts.received(link, number)
-        else:
-            self.records.when_written(partial(self.gate.receipts.received, link, number))
-        if unfetched is not None:
-            unfetched.read(client, task)
+    def _received(self, receipts: list[Receipt]) -> None:
+        """Note that a client has read the replies of tasks, or never will."""
+        unfetched = self.records.unfetched
+        for (link, number), some in groupby(receipts, key=itemgetter(0, 1)):
+            tasks = [task for _, _, task in some]
+            received = partial(self.gate.receipts.received, link, number, len(tasks))
+            if unfetched is None:
+                received()
+                continue
+            client = client_of(tasks[0])
+            if client in self.clients:
+                received()
+            else:
+                self.records.when_written(received)
+            for task in tasks:
+                unfetched.read(client, task)
 
     def _client_gone(self, client: ClientId, orderly: bool) -> None:
         self.records.gone(client, orderly=orderly)
@@ -348,12 +368,13 @@ class Driver:
         self.links.send(link, "apply", "replies_received", link.new_id(), content)
 
     def _probe(self) -> None:
+        # First: whatever fails below is logged, and looked at again.
+        self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
         self.clients.probe()
         if self._loop.time() >= self._settled:
             self.sharing.look()
         self.silence.look()
         logs.cap(self.config.folder, engines=not self.config.agent)
-        self._probe_timer = self._loop.call_later(PROBE_AFTER_S, self._probe)
 
     def _engines_changed(self) -> None:
         """Tell clients, once for all changes of one turn of the loop."""

@@ -10,10 +10,12 @@ import asyncio
 import logging
 import sys
 import time
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.deaths import Deaths, describe, sort_calls
-from ipyviews.controller.engine import Engine
+from ipyviews.controller.engines import Engine
 from ipyviews.controller.joining import Joining
 from ipyviews.controller.links import Link
 from ipyviews.controller.setups import Revival, Setups
@@ -76,8 +78,10 @@ class Fleet:
         self._engines: dict[EngineId, Engine] = {}
         #: Those that nobody asked for.
         self.deaths = Deaths()
+        #: Where second starts are counted.
+        self.counters: Counter[str] = Counter()
         self.revival = Revival(config.restart)
-        self.setups = Setups(config.folder / "setups.json")
+        self.setups = Setups()
         self._is_closing = False
         #: Makes kernels; set before the first start.
         self.launcher: KernelLauncher
@@ -142,7 +146,7 @@ class Fleet:
 
     def start(self, n: int, kernel: str | None = None) -> list[EngineId]:
         """Start `n` more engines, all at once; they join when they are ready."""
-        first = len(self._engines)
+        first = max(self._engines, default=-1) + 1
         started = []
         for number in range(first, first + n):
             self.wanted += 1
@@ -192,8 +196,11 @@ class Fleet:
 
     async def signal(self, ids: Sequence[int], number: int) -> None:
         """Send a signal to the processes of engines."""
-        kernels = [engine.kernel for engine in self.find(ids) if engine.state != "lost"]
-        await asyncio.gather(*(kernel.signal(number) for kernel in kernels if kernel is not None))
+        engines = [engine for engine in self.find(ids) if engine.state != "lost"]
+        for engine in engines:
+            engine.has_spare = False
+        kernels = [engine.kernel for engine in engines if engine.kernel is not None]
+        await asyncio.gather(*(kernel.signal(number) for kernel in kernels))
 
     async def shutdown(self, ids: Sequence[int]) -> None:
         """End engines for good."""
@@ -235,7 +242,8 @@ class Fleet:
 
     def _lose_former(self, engine: Engine, reason: str, report: ExitReport | None) -> bool:
         """Lose an engine before it has joined again; returns whether it may come back."""
-        revives = report is not None and self.revival.allows(engine.id, self._loop.time())
+        may_revive = report is not None and engine.kernel is not None
+        revives = may_revive and self.revival.allows(engine.id, self._loop.time())
         name = (engine.id, engine.incarnation)
         # One that the controller before had noted already knows more.
         if report is not None and name not in self.deaths:
@@ -258,7 +266,8 @@ class Fleet:
         else:
             engine.reason = sentence
             if engine.former is None:
-                self.deaths.note((engine_id, incarnation), report)
+                engine.is_stillborn = engine.has_spare and not engine.has_answered
+                self._note_death(engine, report, restarted=engine.is_stillborn)
             else:
                 engine.report = report
             if engine.link is not None:
@@ -304,6 +313,7 @@ class Fleet:
             self._links.disconnect(engine.link, reason)
             calls = [flight for flight in flights if flight.kind is Kind.APPLY]
             untouched, ended = sort_calls(engine.kernel, engine.link, calls)
+            engine.begun = tuple(one.attempt for one in flights if one.attempt not in untouched)
             if report is not None:
                 over = untouched | ended
                 running = [one.attempt.task for one in flights if one.attempt not in over]
@@ -329,18 +339,17 @@ class Fleet:
         self,
         engine: Engine,
         report: ExitReport,
-        running: Sequence[str],
-        restarted: bool,
-        refusal: str,
+        running: Sequence[str] = (),
+        restarted: bool = False,
+        refusal: str = "",
     ) -> None:
-        assert engine.link is not None  # noqa: S101 - it was live
-        kernel = engine.link.kernel
+        kernel = engine.kernel
         self.deaths.note(
             (engine.id, engine.incarnation),
             report,
             running=running,
-            words=engine.link.words,
-            crash=crashes.read(str(kernel.connection_file)),
+            words=engine.link.words if engine.link else None,
+            crash=crashes.read(str(kernel.connection_file)) if kernel else "",
             restarted=restarted,
             refusal=refusal,
         )
@@ -349,11 +358,15 @@ class Fleet:
 
     def begin(self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]) -> None:
         """Begin the next life of an engine."""
+        self._enter_life(engine, has_spare=True)
+        engine.work = self._loop.create_task(self._bring_up(engine, launch))
+
+    def _enter_life(self, engine: Engine, *, has_spare: bool) -> None:
         engine.incarnation += 1
         engine.enter("starting")
-        engine.joined = engine.former = None
+        engine.has_spare, engine.is_stillborn = has_spare, False
+        engine.joined = engine.former = engine.joining = engine.link = None
         self.on_news(engine)
-        engine.work = self._loop.create_task(self._bring_up(engine, launch))
 
     def _check_room(self, engine: Engine) -> None:
         before = [one for one in self if one.id < engine.id and one.state != "lost"]
@@ -379,14 +392,12 @@ class Fleet:
     ) -> None:
         revives = False
         try:
-            # Each step is known to a later controller before anything can follow from it.
-            await self.written()
-            engine.kernel = await launch(engine)
-            self.on_news(engine)
-            engine.joined = await self._join(engine, engine.kernel)
-            self.on_news(engine)
-            await self.written()
-            _check(engine)
+            try:
+                joined = await self._come_up(engine, launch)
+            except Exception:
+                if not engine.is_stillborn or engine.state != "starting":
+                    raise
+                joined = await self._come_up(engine, self._second_start(engine))
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
             log.warning("engine %s did not come up: %s", engine.id, reason)
@@ -394,7 +405,7 @@ class Fleet:
             if engine.kernel is not None and not revives:
                 await engine.kernel.shutdown(now=True)
         else:
-            self._welcome(engine, engine.joined)
+            self._welcome(engine, joined)
         finally:
             former = engine.former
             engine.joining = engine.former = engine.stray = engine.work = None
@@ -408,12 +419,30 @@ class Fleet:
         if engine.former is not None:
             self.returns.missed(engine.id, engine.incarnation, reason)
             engine.joined = engine.former
-        if engine.state != "starting":
-            return False
-        if engine.former is not None:
-            return self._lose_former(engine, reason, engine.report)
-        self._lose(engine, f"it did not start: {reason}")
+            return engine.state == "starting" and self._lose_former(engine, reason, engine.report)
+        if engine.state == "starting":
+            self._lose(engine, f"it did not start: {reason}")
         return False
+
+    def _second_start(self, engine: Engine) -> Callable[[Engine], Awaitable[LaunchedKernel]]:
+        """Begin the life after one that ended before it said anything: no fault of its user's."""
+        log.warning("engine %s is started once more: it did not start", engine.id)
+        self.counters["second_starts"] += 1
+        self._enter_life(engine, has_spare=False)
+        return partial(self._relaunch, now=True) if engine.kernel else self.launch
+
+    async def _come_up(
+        self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]
+    ) -> Joined:
+        # Each step is known to a later controller before anything can follow from it.
+        await self.written()
+        engine.kernel = await launch(engine)
+        self.on_news(engine)
+        joined = engine.joined = await self._join(engine, engine.kernel)
+        self.on_news(engine)
+        await self.written()
+        _check(engine)
+        return joined
 
     async def _join(self, engine: Engine, kernel: LaunchedKernel) -> Joined:
         _check(engine)

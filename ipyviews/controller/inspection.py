@@ -17,7 +17,7 @@ from ipyviews.errors import ClusterError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipyviews.controller.engine import Engine
+    from ipyviews.controller.engines import Engine
     from ipyviews.controller.fleet import Fleet
     from ipyviews.controller.links import Link, Links
     from ipyviews.ids import ClientId, EngineId

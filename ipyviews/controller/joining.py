@@ -80,6 +80,8 @@ class Joining:
         self._setup = setup
         self._topic = f"ipv.{secrets.token_hex(8)}".encode()
         self._published = asyncio.Event()
+        #: Whether the kernel has said anything in this life.
+        self.has_answered = False
 
     async def run(self) -> Joined:
         """Join.
@@ -94,6 +96,7 @@ class Joining:
         self._links.connect(self._link, "control", kernel.url("control"))
         self._links.subscribe(self._link, kernel.url("iopub"), self._topic)
         info = await self._ask("kernel_info_request", {}, START_LIMIT_S)
+        self.has_answered = True
         await self._prove_output("shell", STEP_LIMIT_S)
         language = str((info.get("language_info") or {}).get("name", "unknown"))
         has_subshells = "kernel subshells" in (info.get("supported_features") or ())

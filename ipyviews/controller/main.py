@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ipyviews.controller import logs
+from ipyviews.controller.adoption import WRITING_S
 from ipyviews.controller.config import read_config
 from ipyviews.controller.driver import Driver
 from ipyviews.controller.garbage import collect_when_idle
@@ -66,19 +69,7 @@ async def serve(config: Config) -> None:
     if config.agent and not has_agent:
         raise UsageError(f"there is no agent at {agent_socket}; agents start their controllers")
     former = _read_former(config.folder / "cluster.json")
-    driver = Driver(
-        config,
-        ZmqTransport(loop),
-        lambda exited: KernelLauncher(
-            config.folder,
-            agent_socket if config.agent else None,
-            exited,
-            transport=config.transport,
-        ),
-        _curve(config, former),
-        journal=journal.Journal(config.folder / journal.NAME),
-        former=former,
-    )
+    driver = _make_driver(config, former)
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, driver.end, "the controller was told to end")
     info = json.dumps(driver.connection_info(os.getpid()))
@@ -97,7 +88,10 @@ async def serve(config: Config) -> None:
         if agent is not None:
             await agent.ready()
         why = await driver.ended
-    except BaseException:
+    except BaseException as error:
+        if former is not None and isinstance(error, Exception):
+            # Closing would end engines that the next one may save.
+            driver.on_broken(f"the controller could not take over: {error!r}")
         await driver.close("the controller failed", politely=False)
         raise
     is_orphan = agent is not None and agent.is_gone
@@ -106,6 +100,31 @@ async def serve(config: Config) -> None:
         remove_folder(config.folder)
     elif agent is not None:
         await agent.close()
+
+
+def _make_driver(config: Config, former: dict[str, Any] | None) -> Driver:
+    socket = config.folder / "agent.sock" if config.agent else None
+    kept = journal.Journal(config.folder / journal.NAME)
+    return Driver(
+        config,
+        ZmqTransport(asyncio.get_running_loop()),
+        lambda exited: KernelLauncher(config.folder, socket, exited, transport=config.transport),
+        _curve(config, former),
+        journal=kept,
+        former=former,
+        # Engines are the agent's, which starts another controller: that takes them over.
+        on_broken=functools.partial(_leave, kept) if config.agent else None,
+    )
+
+
+def _leave(kept: journal.Journal, why: str) -> NoReturn:
+    """End at once, as if killed, but with all that was noted written."""
+    log.critical("%s", why, exc_info=sys.exception())
+    written = threading.Event()
+    kept.when_written(written.set)
+    written.wait(WRITING_S)
+    logging.shutdown()
+    os._exit(os.EX_SOFTWARE)
 
 
 def _read_former(path: Path) -> dict[str, Any] | None:

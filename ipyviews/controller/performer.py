@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ipyviews.controller.turns import Turns
-from ipyviews.core.effects import Dispatch, Interrupt, Recall, Reply, Verdict, WakeAt
+from ipyviews.core.effects import Dispatch, Interrupt, Recall, Reply, Requeued, Verdict, WakeAt
 from ipyviews.core.events import (
     AttemptsMissing,
     Kind,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.fleet import Fleet
     from ipyviews.controller.links import Link, Links
     from ipyviews.controller.outputs import Flight, Gate
+    from ipyviews.controller.pasts import Pasts
     from ipyviews.controller.records import Records
     from ipyviews.controller.requests import PendingTask, Store
     from ipyviews.controller.sharing import Sharing
@@ -79,6 +80,7 @@ class Performer:
         self.fleet: Fleet
         self.gate: Gate
         self.records: Records
+        self.pasts: Pasts
         self.sharing: Sharing
         self.withheld: Withheld
         #: Called with a sentence when an event could not be handled.
@@ -190,6 +192,8 @@ class Performer:
                 self._recall(attempts)
             case Interrupt(attempt, kind):
                 self.interrupt(attempt, kind)
+            case Requeued(task, past):
+                self.pasts.requeued(task, past)
             case WakeAt(when):
                 self._wake_at(when)
             case _:
@@ -290,6 +294,7 @@ class Performer:
     def _reply(self, reply: Reply, flight: Flight | None) -> None:
         task, client, verdict, attempt, _, runs = reply
         pending = self._store.take(task)
+        self.pasts.ended(task)
         ours: dict[str, Any] = {
             "verdict": verdict,
             "engine": attempt.engine if attempt else pending.engine,
@@ -312,11 +317,11 @@ class Performer:
             if pending.submission.is_setup and flight and flight.status is Status.OK:
                 self._note_setup(flight, pending)
         msg_type = REPLY_TYPES[pending.kind]
-        receipt = None
-        if flight is not None and message is not None:
-            flight.is_told = client in self.clients
-            receipt = (flight.link, flight.receipt, task)
-        self.clients.reply(client, (task, msg_type, body, metadata, buffers), receipt)
+        told = task, msg_type, body, metadata, buffers
+        if flight is None or message is None:
+            self.clients.reply(client, told)
+        else:
+            flight.is_told = self.clients.reply(client, told, (flight.link, flight.receipt, task))
         self.records.ended(client, task, ours, body, buffers)
 
     def _note_setup(self, flight: Flight, pending: PendingTask) -> None:

@@ -48,15 +48,15 @@ class Receipts:
         else:
             self._done(link, number)
 
-    def received(self, link: Link, number: Which) -> None:
-        """Note that an answer has reached its client, or that nobody wants it."""
+    def received(self, link: Link, number: Which, answers: int = 1) -> None:
+        """Note that answers of a message have reached their client, or that nobody wants them."""
         if isinstance(number, str):
             self._done(link, number)
             return
         unread = self._unread.get(link)
         if unread is None or number not in unread:
             return
-        unread[number] -= 1
+        unread[number] -= answers
         if not unread[number]:
             del unread[number]
             self._done(link, number)

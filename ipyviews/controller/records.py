@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.submissions import Submission
+from ipyviews.controller.submissions import Submission, alone
 from ipyviews.controller.telling import Pause, packable, result_of, stored_result
 from ipyviews.controller.unfetched import Unfetched
 from ipyviews.core.engines import Engine
@@ -459,8 +459,8 @@ class Records:
         if record.end is not None:
             # It ran, or never could: what it waited for may be forgotten.
             submission = submission.without_dependencies()
-        ours = {name: value for name, value in record.origin.ours.items() if name != "targets"}
-        self.submit_again(client, request, submission, {"any": None, **ours})
+        ours = alone(record.origin.ours, record.index, waits=record.end is None)
+        self.submit_again(client, request, submission, ours)
 
     def _read(self, buffers: Sequence[Frame]) -> Sequence[Frame]:
         """Return the buffers of a request with copies of what they refer to."""

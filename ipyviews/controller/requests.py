@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ipyviews.controller.clients import Clients
     from ipyviews.controller.outputs import Flight
+    from ipyviews.controller.pasts import Pasts
     from ipyviews.controller.records import Records
     from ipyviews.controller.returns import Returns
     from ipyviews.controller.setups import Setups
@@ -96,9 +97,9 @@ class Store:
     def __contains__(self, task: object) -> bool:
         return task in self._tasks
 
-    def put(self, task: TaskId, pending: PendingTask) -> None:
-        """Keep a task's frames."""
-        self._tasks[task] = pending
+    def put(self, task: TaskId, pending: PendingTask) -> bool:
+        """Keep a task's frames; False if they are kept already."""
+        return self._tasks.setdefault(task, pending) is pending
 
     def get(self, task: TaskId) -> PendingTask:
         """Return what is kept of a task that is not final."""
@@ -136,8 +137,8 @@ class Requests:
         Counts for the status reply.
     life
         The controller's name in this life.
-    returns
-        What a controller before this one had begun.
+    returns, pasts
+        What a controller before this one had begun, and run.
     """
 
     def __init__(
@@ -151,8 +152,10 @@ class Requests:
         turns: Turns,
         life: str,
         returns: Returns,
+        pasts: Pasts,
     ) -> None:
         self._life = life
+        self._pasts = pasts
         self._returns = returns
         #: What had ended while its client was taken for gone.
         self.retold = Retold(records, clients)
@@ -258,8 +261,9 @@ class Requests:
         return submission
 
     def _check_name(self, client: ClientId, request: str, *, is_again: bool = False) -> None:
-        # The name of an attempt is taken apart at its slashes.
-        if not request.startswith(f"{client}-") or "/" in request or len(request) > 200:
+        # The name of an attempt is taken apart at its slashes; names are written down, too.
+        is_plain = request.isascii() and request.isprintable() and "/" not in request
+        if not request.startswith(f"{client}-") or not is_plain or len(request) > 200:
             raise UsageError("the msg_id of a request must be <session>-<number>")
         if task_id(request, 0) in self._store and not is_again:
             raise UsageError(f"there is a request {request} already")
@@ -283,12 +287,10 @@ class Requests:
             if not self._clients.wants_work(client):
                 self._records.memory.cut_short(request, place)
                 return
-            task = task_id(request, place)
-            if task in self._store:
+            task, pending = task_id(request, place), PendingTask(client, submission, place)
+            if not self._store.put(task, pending):
                 # Its client was taken for gone.
                 continue
-            pending = PendingTask(client, submission, place)
-            self._store.put(task, pending)
             terms = terms if alike else choice.terms(place)
             if is_again or self.withheld:
                 make = partial(self._make, request, task, pending, terms, is_again=is_again)
@@ -307,7 +309,11 @@ class Requests:
         *,
         is_again: bool = False,
     ) -> None:
-        found, flight = self._returns.claim(task, pending) if is_again else (None, None)
-        now, kind = self._loop.time(), pending.submission.kind
-        client, engine = pending.client, pending.engine
-        self._feed(TaskSubmitted(now, task, client, request, kind, engine, *terms, found), flight)
+        found, flight, past = None, None, None
+        if is_again:
+            found, flight = self._returns.claim(task, pending)
+            past = self._pasts.take(task)
+        client, submission, _ = pending
+        kind, now, engine = submission.kind, self._loop.time(), pending.engine
+        event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found, past)
+        self._feed(event, flight)

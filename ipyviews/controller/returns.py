@@ -21,7 +21,7 @@ from ipyviews.protocol.wire import Message, pack
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipyviews.controller.fleet import Fleet
     from ipyviews.controller.links import Link
@@ -201,6 +201,19 @@ class Returns:
         """Note an engine that was lost while no controller was there."""
         self._missed.append(Missed(engine, incarnation, reason))
 
+    def were_lost(self, names: Iterable[str], reason: str) -> tuple[Attempt, ...]:
+        """Note what an engine had begun that was lost before; returns these attempts."""
+        attempts = tuple(one for name in names if (one := parse_attempt(name)) is not None)
+        for attempt in attempts:
+            self._note_lost(attempt, reason)
+        return attempts
+
+    def _note_lost(self, attempt: Attempt, reason: str) -> None:
+        known = self._lost.get(attempt.task)
+        if known is None or known.attempt.number <= attempt.number:
+            what = f"engine {attempt.engine} was lost while it ran task {attempt.task}: {reason}"
+            self._lost[attempt.task] = Lost(attempt, what, lives=False)
+
     def replied(self, link: Link, message: Message) -> bool:
         """Take an answer that nobody here has asked for; False if it means nothing."""
         attempt = parse_attempt(message.parent_id)
@@ -256,8 +269,7 @@ class Returns:
         for task, running in list(self._running.items()):
             if running.link is link:
                 del self._running[task]
-                sentence = f"engine {link.engine} was lost while it ran task {task}: {reason}"
-                self._lost[task] = Lost(running.attempt, sentence, lives=False)
+                self._note_lost(running.attempt, reason)
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -281,11 +293,12 @@ class Returns:
         flight : Flight or None
             For the core's reply.
         """
-        output = self._output.pop(task, Output())
+        output, lost = self._output.pop(task, Output()), self._lost.pop(task, None)
+        before = None if lost is None else (lost.attempt, lost.reason)
         answered, running = self._answered.pop(task, None), self._running.pop(task, None)
         if answered is not None and (running is None or _is_newer(answered.attempt, running)):
             self._repeat(answered, pending, output)
-            return self._pass_on(answered, pending, is_whole=output.is_whole)
+            return self._pass_on(answered, pending, before, is_whole=output.is_whole)
         if running is not None:
             attempt, link, number = running
             flight = self._gate.open(
@@ -293,8 +306,8 @@ class Returns:
             )
             flight.has_gap = not (output.is_whole or (link.can_apply and not output.messages))
             self._repeat(running, pending, output)
-            return Found(attempt), None
-        if (lost := self._lost.pop(task, None)) is not None:
+            return Found(attempt, before=before), None
+        if lost is not None:
             return Found(lost.attempt, lost=lost.reason, lives=lost.lives), None
         return self._doubt(task, pending), None
 
@@ -303,14 +316,19 @@ class Returns:
             self._gate.repeat(run.link, pending.client, run.attempt, message)
 
     def _pass_on(
-        self, answered: Answered, pending: PendingTask, *, is_whole: bool
+        self,
+        answered: Answered,
+        pending: PendingTask,
+        before: tuple[Attempt, str] | None,
+        *,
+        is_whole: bool,
     ) -> tuple[Found, Flight]:
         attempt, link, reply = answered
         status, ran_s, wrote = conclusion(reply, pending.kind)
         flight = Flight(attempt.msg_id, attempt, pending.kind, pending.client, link)
         flight.reply, flight.status, flight.ran_s = reply, status, ran_s
         flight.incomplete = wrote and not is_whole
-        return Found(attempt, status, ran_s), flight
+        return Found(attempt, status, ran_s, before=before), flight
 
     def _doubt(self, task: TaskId, pending: PendingTask) -> Found | None:
         """Tell where a task may have run that no engine knows."""

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipyviews.errors import UsageError
-from ipyviews.ids import EngineId
-from ipyviews.launching.rundir import write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
-log = logging.getLogger(__name__)
+    from ipyviews.ids import EngineId
 
 #: Set-up cells of one engine [count], and of all [bytes].
 MOST_CELLS = 200
@@ -23,22 +18,19 @@ MOST_BYTES = 16 * 1024 * 1024
 
 
 class Setups:
-    """The set-up cells that ran on engines, in the order of their latest runs.
+    """The set-up cells that ran on engines, in the order of their latest runs."""
 
-    Parameters
-    ----------
-    path
-        Where they are written too, for a controller that takes the place of this one.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
+    def __init__(self) -> None:
         # The same text is the same cell: who runs a notebook again adds nothing.
         self._cells: dict[EngineId, dict[str, None]] = {}
         self.size = 0
-        for engine, cells in _read(path).items():
-            for code in cells:
-                self._add(EngineId(int(engine)), code)
+        #: Called with an engine and all its cells when they have changed.
+        self.keep: Callable[[EngineId, list[str]], None] = lambda _engine, _cells: None
+
+    def restore(self, engine: EngineId, cells: Iterable[str]) -> None:
+        """Note what a controller before this one has kept."""
+        for code in cells:
+            self._add(engine, code)
 
     def check(self, engines: Sequence[EngineId], code: str) -> None:
         """Refuse a cell that could not be kept.
@@ -59,7 +51,7 @@ class Setups:
     def note(self, engine: EngineId, code: str) -> None:
         """Note that a cell succeeded; the latest run of the same text counts."""
         self._add(engine, code)
-        self._write()
+        self.keep(engine, self.of(engine))
 
     def _add(self, engine: EngineId, code: str) -> None:
         cells = self._cells.setdefault(engine, {})
@@ -77,28 +69,7 @@ class Setups:
         """Forget the cells of an engine."""
         if engine in self._cells:
             self.size -= sum(map(len, self._cells.pop(engine)))
-            self._write()
-
-    def _write(self) -> None:
-        if self._path is None:
-            return
-        try:
-            cells = {str(engine): list(cells) for engine, cells in self._cells.items()}
-            write_private(self._path, json.dumps(cells))
-        except OSError as error:
-            # Only a controller that dies too would miss them.
-            log.warning("set-up cells were not written to %s: %s", self._path, error)
-
-
-def _read(path: Path | None) -> dict[str, list[str]]:
-    if path is None or not path.exists():
-        return {}
-    try:
-        found: dict[str, list[str]] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        log.warning("set-up cells could not be read from %s: %s", path, error)
-        return {}
-    return found
+            self.keep(engine, [])
 
 
 class Limit(NamedTuple):
@@ -139,8 +110,9 @@ class Revival:
         """Say why there is no other life; empty where none was to be expected."""
         if self.limit is None:
             return ""
+        times = "once" if self.limit.most == 1 else f"{self.limit.most} times"
         return (
-            f"engine {engine} is not started again: it was {self.limit.most} times in "
+            f"engine {engine} is not started again by itself: it was {times} in "
             f"{self.limit.seconds:g} s; client.restart({engine}) does it"
         )
 

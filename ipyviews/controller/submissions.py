@@ -138,6 +138,16 @@ class Submission:
         return replace(self, choice=replace(self.choice, needs=((None, None),)))
 
 
+def alone(ours: dict[str, Any], task: int, *, waits: bool) -> dict[str, Any]:
+    """Return the metadata of `Submission.alone`; unless it `waits`, without dependencies."""
+    left_out = {"targets", "again", "setup", *(() if waits else ("after", "follow"))}
+    found = {"any": None, **{name: one for name, one in ours.items() if name not in left_out}}
+    for name in ("after", "follow"):
+        if isinstance(each := found.get(name), list):
+            found[name] = each[task]
+    return found
+
+
 def parse_submission(message: Message) -> Submission:
     """Check a request of a client.
 

@@ -154,7 +154,8 @@ class Graph:
         if condition.unknown is not None:
             return (
                 f"task {task.id} depends on task {condition.unknown}, which the controller does "
-                f"not know: there was none, or it ended more than {self.ends.most} tasks ago"
+                f"not know: there was none, or it ended more than {self.ends.most} tasks ago, "
+                "or the controller has died since it ended"
             )
         condition.tasks[task.id] = task
         self._idle.pop(condition, None)
@@ -234,7 +235,7 @@ class Graph:
         return condition
 
     def _count(self, condition: Condition, name: TaskId, end: Ended) -> None:
-        engine = None if end.engine is None else self._engines[end.engine]
+        engine = None if end.engine is None else self._engines.get(end.engine)
         lives = (
             engine is not None
             and engine.state is EngineState.LIVE

@@ -65,6 +65,24 @@ class Run(NamedTuple):
         return self.outcome not in _ENDED and not self.outcome.startswith(UNANSWERED)
 
 
+class Past(NamedTuple):
+    """What a task has behind it when it is queued again after a run."""
+
+    runs: tuple[Run, ...]
+    #: What it has left of its retries and reruns. [count]
+    retries: int
+    reruns: int
+    #: How often it was dispatched. [count]
+    sent: int
+
+
+class Requeued(NamedTuple):
+    """A task that has run is queued again: a controller after this one has to know."""
+
+    task: TaskId
+    past: Past
+
+
 class Dispatch(NamedTuple):
     """Send this attempt to its engine now."""
 
@@ -109,4 +127,4 @@ class WakeAt:
     when: float
 
 
-Effect = Dispatch | Recall | Interrupt | Reply | WakeAt
+Effect = Dispatch | Recall | Interrupt | Reply | Requeued | WakeAt

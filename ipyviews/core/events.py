@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from ipyviews.core.effects import Past
     from ipyviews.ids import Attempt, ClientId, EngineId, RequestId, TaskId
 
 
@@ -56,6 +57,8 @@ class Found(NamedTuple):
     lost: str = ""
     #: Whether its engine lives all the same.
     lives: bool = False
+    #: A run before that one, and why it was lost.
+    before: tuple[Attempt, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,8 @@ class TaskSubmitted(NamedTuple):
     follow: Dependency | None = None
     #: What a controller before this one had begun.
     found: Found | None = None
+    #: What was behind it there when it was queued again last.
+    past: Past | None = None
 
 
 class TaskReplied(NamedTuple):

@@ -65,6 +65,8 @@ def _task(state: ControllerState, task: Task) -> Iterator[str]:
         yield f"is held: {is_held}, by {len(task.conditions)} conditions"
     if task.queued and task.home.is_open is not (task.state is TaskState.READY):
         yield f"is {task.state} though its home is open: {task.home.is_open}"
+    if task.queued and not isinstance(task.home, Engine | Pool):
+        yield "is queued where no engine looks"
     if is_running:
         yield from _run(state, task)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipyviews.core.effects import UNANSWERED, Run, Verdict
+from ipyviews.core import sentences
+from ipyviews.core.clients import UNKNOWN_S
+from ipyviews.core.effects import UNANSWERED, Past, Requeued, Run, Verdict
+from ipyviews.core.engines import Engine
 from ipyviews.core.events import Kind, Status
 from ipyviews.core.moves import Mover
 from ipyviews.core.placement import Pool
 from ipyviews.core.tasks import TaskState
 
 if TYPE_CHECKING:
-    from ipyviews.core.engines import Engine
     from ipyviews.core.events import Found
     from ipyviews.core.tasks import Task
 
@@ -21,11 +23,11 @@ class Runs(Mover):
 
     def _conclude(self, task: Task, engine: Engine, status: Status) -> None:
         """Decide what follows from an engine's reply."""
-        if status is Status.UNMET and isinstance(task.home, Pool) and not task.is_unwanted:
+        if status is Status.UNMET and may_go_elsewhere(task):
             self.holding.try_elsewhere(task, engine)
-        elif status is Status.ERROR and task.retries and not task.is_unwanted:
+        elif status is Status.ERROR and task.retries and may_run_again(task):
             task.retries -= 1
-            self._enqueue(task)
+            self._requeue(task)
         else:
             if task.cancelled and status is not Status.OK:
                 reason = f"cancelled while it ran on engine {engine.id}"
@@ -48,13 +50,18 @@ class Runs(Mover):
         pool = task.home if isinstance(task.home, Pool) else None
         if task.cancelled:
             self._finish(task, Verdict.CANCELLED, f"cancelled; {what}")
-        elif pool is None or guilty or not task.reruns or task.is_unwanted:
+        elif pool is None or guilty or not task.reruns or task.is_unwanted or task.is_tied:
             self._finish(task, Verdict.ENGINE_LOST, what)
         elif not pool.fits(task):
             self._finish(task, Verdict.ENGINE_LOST, f"{what}; no engine is left to run it again")
         else:
             task.reruns -= started
-            self._enqueue(task)
+            self._requeue(task)
+
+    def _requeue(self, task: Task) -> None:
+        past = Past(task.runs, task.retries, task.reruns, task.sent)
+        self._effects.append(Requeued(task.id, past))
+        self._enqueue(task)
 
     def _give_back(self, task: Task, engine: Engine) -> None:
         """Undo a dispatch."""
@@ -75,21 +82,30 @@ class Runs(Mover):
 
     # -- what a controller before this one had dispatched -----------------------------------------
 
+    def _resume(self, task: Task, past: Past) -> None:
+        """Take up what was behind a task when it was queued again last."""
+        task.runs, task.retries, task.reruns, task.sent = past
+        task.begun = True
+
     def _task_found(self, task: Task, found: Found) -> None:
         """Go on with a task where the controller before had left it."""
         attempt = found.attempt
-        engine = self.engines[attempt.engine]
-        task.attempt, task.sent = attempt, attempt.number
-        task.begun = True
-        lost = found.lost
+        engine = self.engines.get(attempt.engine) or Engine(attempt.engine, self.most)
+        if found.before is not None and task.sent < found.before[0].number < attempt.number:
+            first, reason = found.before
+            task.runs += (Run(first.engine, first.incarnation, self._now, self._now, reason),)
+            task.reruns = max(0, task.reruns - 1)
+        task.attempt, task.sent, task.begun = attempt, attempt.number, True
+        lost, lives = found.lost, found.lives
         if found.status is None and not lost:
             if engine.stray == attempt:
                 self._adopt_run(task, engine)
                 return
-            lost = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
+            lives = engine.is_open and engine.incarnation == attempt.incarnation
+            lost = sentences.missing(task, engine) if lives else sentences.lost(task, engine)
         ran_s = found.ran_s or 0.0
         outcome = lost or str(found.status)
-        if found.lives:
+        if lives:
             outcome = f"{UNANSWERED}: {lost}"
         run = Run(engine.id, attempt.incarnation, self._now - ran_s, self._now, outcome)
         task.runs += (run,)
@@ -104,7 +120,23 @@ class Runs(Mover):
         self._move(task, TaskState.READY)
         self._move(task, TaskState.RUNNING)
         task.started = self._now
+        # It has run for a while, and nobody knows how long it will.
+        task.estimate_s = UNKNOWN_S
         engine.begin(task)
         self.clients.charge(task)
-        for pool in engine.pools:
-            pool.refresh(engine)
+        self._fill(engine)
+
+
+def may_run_again(task: Task) -> bool:
+    """Whether there is a place for another run of a task, and somebody who wants it."""
+    home = task.home
+    if task.is_unwanted or task.is_tied:
+        return False
+    if isinstance(home, Pool):
+        return home.fits(task)
+    return isinstance(home, Engine) and home.may_ever_run(task.kind)
+
+
+def may_go_elsewhere(task: Task) -> bool:
+    """Whether a task may go to another engine because one lacks what it requires."""
+    return isinstance(task.home, Pool) and not task.is_unwanted and not task.is_tied

@@ -26,6 +26,12 @@ def missing(task: Task, engine: Engine) -> str:
     return f"{what}, and {UNANSWERED}: it may have run"
 
 
+def lost(task: Task, engine: Engine) -> str:
+    """Say that an engine was lost with a task."""
+    why = engine.reason or "how it ended is not known"
+    return f"engine {engine.id} was lost while it ran task {task.id}: {why}"
+
+
 def no_apply(engine: Engine) -> str:
     """Say that a kernel takes cells only."""
     return f"engine {engine.id} runs a kernel without apply; use execute"

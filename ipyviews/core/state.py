@@ -1,15 +1,36 @@
 """The scheduler: one state machine, no I/O, no clock.
 
 `ControllerState.handle` is the only thing that changes state. Every accepted task gets exactly one
-reply, because
+reply. Here is why; in brackets, what checks it (``invariants`` after each event of all tests).
 
-* a task is in `tasks` from its acceptance to `_finish`, which alone makes a `Reply` and takes the
-  task out, and which the transition table allows from every state but DONE;
-* a task in `tasks` is held, queued or running. A held one waits for tasks that were there before
-  it, and leaves when they have ended. A queued one leaves the queue by being started or finished.
-  A running one ends by its engine's reply or its engine's loss, one of which always comes; each
-  queues it again, at most `retries + reruns` times and once for each engine that lacks what it
-  requires, or finishes it.
+*One way in, one way out.* A task is in `tasks` from its acceptance, which ignores a name that is
+there, to `_finish`, which alone makes a `Reply` and takes it out. The table of transitions lets no
+task leave DONE. [``Desk`` in the tests of the core: no second reply; those without one are `tasks`]
+
+*In one place.* Between events a task is held, queued or running, as its state says, and nowhere
+else. [``invariants._task``; ``test_invariants`` breaks each rule]
+
+* Held: it waits for tasks that were there before it, so there is no circle. When these have ended,
+  it is queued or finished. [``invariants._condition``, ``test_dependency_properties``]
+* Queued: with an engine that lives or is expected, or in a pool that has one. It is started as soon
+  as there is room, or finished: cancelled, too late, its engines lost, all of them waiting for it.
+  [``invariants._engine``, ``_pool``]
+* Running: its attempt ends by a reply, a give-back, as missing, or with its engine; each of them
+  knows the attempt and not only the task, so that what is late, repeated or of another life changes
+  nothing. [``test_properties``: what comes late or twice leaves the state as it is]
+* Found, after a controller died: it enters as running if its engine runs that very attempt, else as
+  one whose run has ended. [``test_found``, ``test_properties``: claims]
+
+*Not for ever.* Each end of a run finishes the task or uses up a retry, a rerun, one of
+`MOST_STRAYS` losses on the way, or an engine that lacks what it requires; among several on an
+engine that is lost one run is free. What was used up outlives the controller (`Requeued`, `Past`).
+A give-back is no run. [``test_properties.check_runs``, ``test_losses``, ``test_missing``]
+
+What the core cannot know, and takes for granted: each attempt ends, if only by its engine's loss
+(``controller.outputs``, ``silence`` and ``fleet`` see to that); an engine that is expected joins or
+is lost (``fleet``); what runs on an engine that was taken over ends (``returns``); replies that are
+one of many are followed by `RepliesTaken` (``performer``); a stalled client resumes or leaves
+(``clients``).
 """
 
 from __future__ import annotations
@@ -184,7 +205,11 @@ class ControllerState(Runs):
         )
         if isinstance(home, Pool):
             home.unfinished += 1
-        if event.found is not None:
+        if event.past is not None:
+            self._resume(task, event.past)
+        if event.found is not None and event.found.attempt.number > task.sent:
+            # Where the tasks that it follows ran is not known here.
+            task.is_tied = event.follow is not None
             self._task_found(task, event.found)
         elif refusal := self._refusal(event, home) or self.holding.depend(task, event):
             self._finish(task, *refusal)
@@ -330,7 +355,7 @@ class ControllerState(Runs):
             task.suspect |= may_have_run and len(suspects) > 1
             guilty = self_inflicted and suspects == [task]
             started = not may_have_run or task is suspects[0]
-            what = f"engine {engine.id} was lost while it ran task {task.id}: {engine.reason}"
+            what = sentences.lost(task, engine)
             self._stop(task, engine, engine.reason, counts=started)
             if (losses := task.losses) > 1:
                 what = f"{what} (the last of {losses} engines that were lost with this task)"

@@ -93,6 +93,8 @@ class Task:
     begun: bool = False
     #: Its client wants it stopped: it never runs again.
     cancelled: bool = False
+    #: It was found where those ran that it follows, and has no other place.
+    is_tied: bool = False
     #: It was one of several on an engine that was lost: next time it must be clear who did it.
     suspect: bool = False
 

@@ -221,9 +221,12 @@ class Kernel:
             *more: Any,
             **named: Any,
         ) -> Any:
-            before(msg_or_type, content, parent)
+            # Nothing of ours may keep a message from being sent, or its sender from going on.
+            with contextlib.suppress(Exception):
+                before(msg_or_type, content, parent)
             message = original(stream, msg_or_type, content, parent, *more, **named)
-            after(message, named.get("buffers") or (message or {}).get("buffers") or ())
+            with contextlib.suppress(Exception):
+                after(message, named.get("buffers") or (message or {}).get("buffers") or ())
             return message
 
         def undo() -> None:

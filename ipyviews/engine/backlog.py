@@ -151,9 +151,8 @@ class Backlog:
         now = time.monotonic()
         with self.lock:
             fresh = [call for call in calls if call.attempt not in self._known]
+            self._remember(fresh)
             for call in fresh:
-                self._remember(call)
-                self.next = max(self.next, call.number + 1)
                 call.since = now
                 if call.is_direct or call.is_urgent:
                     self.waiting.insert(self.direct, call)
@@ -272,11 +271,13 @@ class Backlog:
                 self.outstanding.pop(attempt, None)
                 self._known.discard(attempt)
 
-    def _remember(self, call: Call) -> None:
-        self.outstanding[call.attempt] = None
-        self._known.add(call.attempt)
-        self._oldest.append((call.attempt, call.number))
-        if len(self._oldest) > MEMORY:
+    def _remember(self, calls: list[Call]) -> None:
+        attempts, numbers = [call.attempt for call in calls], [call.number for call in calls]
+        self.outstanding.update(dict.fromkeys(attempts))
+        self._known.update(attempts)
+        self._oldest.extend(zip(attempts, numbers, strict=True))
+        self.next = max([self.next, *(number + 1 for number in numbers)])
+        while len(self._oldest) > MEMORY:
             attempt, number = self._oldest.popleft()
             self._known.discard(attempt)
             self._forgotten = max(self._forgotten, number)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from .frames import size_bytes
 from .outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from .backlog import Call
+    from collections.abc import Iterable
 
     #: Attempts, each with how it ended.
     Answers = list[tuple[str, Outcome]]
@@ -32,7 +31,8 @@ class Kept:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
-        self._messages: dict[int, tuple[Answers, int]] = {}
+        #: Of each message the attempts, how they ended, and what all that weighs.
+        self._messages: dict[int, tuple[list[str], list[Outcome], int]] = {}
         self._size = 0
         #: Attempts whose answers were dropped unacknowledged.
         self.gone: deque[str] = deque(maxlen=MOST_NAMES)
@@ -42,16 +42,20 @@ class Kept:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def add(self, number: int, answers: Sequence[tuple[Call, Outcome]]) -> None:
-        """Keep what has left in a message."""
-        size = sum(_weigh(outcome) for _, outcome in answers)
+    def add(self, number: int, attempts: list[str], outcomes: list[Outcome]) -> None:
+        """Keep what has left in a message: attempts, and how they ended."""
+        buffers = [buffer for outcome in outcomes for buffer in outcome.buffers]
+        are_bytes = set(map(type, buffers)) <= {bytes}
+        size = ANSWER_BYTES * len(attempts) + sum(map(len if are_bytes else size_bytes, buffers))
         if size > self._most:
-            self._forget(call.attempt for call, _ in answers)
+            self._forget(attempts)
             return
-        self._messages[number] = ([(call.attempt, _as_it_is(it)) for call, it in answers], size)
+        if not are_bytes:
+            outcomes = [_as_it_is(outcome) for outcome in outcomes]
+        self._messages[number] = (attempts, outcomes, size)
         self._size += size
         while self._size > self._most:
-            self._forget(attempt for attempt, _ in self._drop(next(iter(self._messages))))
+            self._forget(self._drop(next(iter(self._messages))))
 
     def _forget(self, attempts: Iterable[str]) -> None:
         for attempt in attempts:
@@ -65,39 +69,28 @@ class Kept:
     def acknowledge(self, numbers: Iterable[int]) -> list[str]:
         """Let go of messages whose answers have arrived; returns the attempts."""
         known = [number for number in numbers if number in self._messages]
-        return [attempt for number in known for attempt, _ in self._drop(number)]
+        return [attempt for number in known for attempt in self._drop(number)]
 
     def take(self) -> list[Answers]:
         """Take out everything, in the order in which it was sent."""
-        found = [answers for answers, _ in self._messages.values()]
+        found = [list(zip(*one[:2], strict=True)) for one in self._messages.values()]
         self._messages.clear()
         self._size = 0
         return found
 
-    def find(self, attempt: str) -> tuple[str, Outcome] | None:
-        """Return the answer of an attempt."""
-        for answers, _ in self._messages.values():
-            for answer in answers:
-                if answer[0] == attempt:
-                    return answer
+    def find(self, attempt: str) -> Outcome | None:
+        """Return how an attempt ended."""
+        for attempts, outcomes, _ in self._messages.values():
+            if attempt in attempts:
+                return outcomes[attempts.index(attempt)]
         return None
 
-    def _drop(self, number: int) -> Answers:
-        answers, size = self._messages.pop(number)
+    def _drop(self, number: int) -> list[str]:
+        attempts, _, size = self._messages.pop(number)
         self._size -= size
-        return answers
-
-
-def _weigh(outcome: Outcome) -> int:
-    size = ANSWER_BYTES
-    for buffer in outcome.buffers:
-        size += len(buffer) if type(buffer) is bytes else memoryview(buffer).nbytes
-    return size
+        return attempts
 
 
 def _as_it_is(outcome: Outcome) -> Outcome:
     """Return an answer that does not change when what the call has returned does."""
-    for buffer in outcome.buffers:
-        if type(buffer) is not bytes:
-            return Outcome(outcome.content, [bytes(one) for one in outcome.buffers])
-    return outcome
+    return Outcome(outcome.content, [bytes(one) for one in outcome.buffers])

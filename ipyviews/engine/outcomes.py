@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from . import names, pickling
-from .frames import too_much
 
 #: Files of this package; frames in them are none of the user's business.
 _HERE = str(Path(__file__).parent) if not __file__.startswith("<sent>") else f"<sent> {names.HERE}"
@@ -42,12 +41,11 @@ def success(value: Any, of: str) -> Outcome:
     return Outcome({"status": "ok"}, [data, *buffers])
 
 
-def shorten(outcome: Outcome, of: str) -> None:
-    """Make a result that is too large for a message an error that says so."""
-    if problem := too_much(outcome.buffers):
-        sentence = f"{of} returned what cannot be sent back: {problem}."
-        outcome.content |= refusal("UsageError", sentence).content
-        outcome.buffers.clear()
+def shorten(outcome: Outcome, of: str, problem: str) -> None:
+    """Make a result that cannot be sent in a message an error that says why."""
+    sentence = f"{of} returned what cannot be sent back: {problem}."
+    outcome.content |= refusal("UsageError", sentence).content
+    outcome.buffers.clear()
 
 
 def failure(error: BaseException) -> Outcome:

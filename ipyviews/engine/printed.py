@@ -124,6 +124,9 @@ def _tell(name: str, output: Output) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _weigh(content: Any, buffers: Sequence[Any]) -> int:
-    texts = [content.get("text", ""), *content.get("data", {}).values()]
+    # Libraries publish messages of their own, in any form.
+    fields = content if isinstance(content, dict) else {}
+    data = fields.get("data")
+    texts = [fields.get("text"), *(data.values() if isinstance(data, dict) else [data])]
     lengths = [len(text) for text in texts if isinstance(text, str | bytes)]
     return MESSAGE_BYTES + sum(lengths) + sum(memoryview(one).nbytes for one in buffers)

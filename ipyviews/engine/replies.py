@@ -70,7 +70,7 @@ class Replies:
             How long it ran [s]: behind a call that took its time, others take theirs.
         """
         now = time.monotonic()
-        size = sum(memoryview(buffer).nbytes for buffer in outcome.buffers)
+        size = sum(map(frames.size_bytes, outcome.buffers))
         with self._lock:
             if call.is_urgent:
                 self._send_together([(call, outcome)])
@@ -121,8 +121,8 @@ class Replies:
     def repeat(self, attempt: str, to: Request) -> None:
         """Answer an attempt that came again, if it has been answered."""
         with self._lock:
-            if (found := self._kept.find(attempt)) is not None:
-                self._send_together([(_redirected(found[0], to), found[1])])
+            if (outcome := self._kept.find(attempt)) is not None:
+                self._send_together([(_redirected(attempt, to), outcome)])
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -134,20 +134,20 @@ class Replies:
 
     def _send_together(self, answers: list[tuple[Call, Outcome]]) -> None:
         call, outcome = answers[0]
+        attempts, ends = [one.attempt for one, _ in answers], [end for _, end in answers]
         if len(answers) == 1:
             content, buffers = outcome.content, outcome.buffers
             number = self._send(call.request, "apply_reply", content, buffers, call.header)
-            self._kept.add(number, answers)
-            self._sent([call.attempt])
-            return
-        replies = [
-            [call.attempt, "apply_reply", it.content, {}, len(it.buffers)] for call, it in answers
-        ]
-        sizes, buffers = frames.join([buffer for _, it in answers for buffer in it.buffers])
-        content = {"replies": replies, "sizes": sizes}
-        number = self._send(call.request, "bundle_reply", content, buffers, {})
-        self._kept.add(number, answers)
-        self._sent([call.attempt for call, _ in answers])
+        else:
+            replies = [
+                [attempt, "apply_reply", end.content, {}, len(end.buffers)]
+                for attempt, end in zip(attempts, ends, strict=True)
+            ]
+            sizes, buffers = frames.join([buffer for end in ends for buffer in end.buffers])
+            content = {"replies": replies, "sizes": sizes}
+            number = self._send(call.request, "bundle_reply", content, buffers, {})
+        self._kept.add(number, attempts, ends)
+        self._sent(attempts)
 
 
 def _redirected(attempt: str, to: Request) -> Call:

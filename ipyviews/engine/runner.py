@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from . import dependencies, names, outcomes, pickling
+from .frames import too_much
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -181,7 +182,8 @@ class Runner:
             self._backlog.begun.end(call.number)
         wrote = self._kernel.end(call)
         self._sharing.close_call(call, outcome)
-        outcomes.shorten(outcome, _name(call))
+        if problem := too_much(outcome.buffers):
+            outcomes.shorten(outcome, _name(call), problem)
         self._send(call, outcome, started, ended, wrote=wrote)
         self._backlog.unanswered = None
         # What this client is to know is in its reply.

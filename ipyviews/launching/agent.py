@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
 import functools
 import json
 import os
@@ -54,7 +55,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyviews.launching import rundir
 from ipyviews.launching.children import Child, Forked, Order, complaint, start_child
-from ipyviews.launching.exits import TAIL_SIZE, OutOfMemoryWatch, report_exit
+from ipyviews.launching.exits import TAIL_SIZE, OutOfMemoryWatch, keep_exit, report_exit
 from ipyviews.launching.forkserver import CONTROLLER, WarmImage, become
 from ipyviews.launching.memory import limit_bytes
 from ipyviews.launching.peer import Peer, is_this_user
@@ -101,6 +102,8 @@ class Agent:
         #: How each kernel ended last, for a controller that was not there.
         self._exits: dict[str, dict[str, Any]] = {}
         self._is_ready = False
+        #: Whether a controller has died and the next is not ready.
+        self._is_away = False
         self._has_owner = not config["detached"]
         self._clients = 0
         #: What is to be done when: name -> (time of the monotonic clock, action).
@@ -232,7 +235,11 @@ class Agent:
         if not self._is_ready:
             self._is_ready = True
             self._tell_starter(ready=True, pid=os.getpid(), controller=self._controller)
-            self._review_lifetime()
+        if self._is_away:
+            # From now on there is somebody to come back to.
+            self._is_away = False
+            self._timers.pop("deserted", None)
+        self._review_lifetime()
         return {"ok": True}
 
     def _on_end(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -265,7 +272,7 @@ class Agent:
         argv = [*(given or [sys.executable, "-P", "-m", CONTROLLER]), str(self._folder)]
         # It outlives the agent for the moment it takes to clean up.
         order = Order(CONTROLLER, argv, dict(os.environ), None, dies_with_parent=False)
-        fork = not given and self._image.take_in_controller()
+        fork = not given and self._image.take_in_common()
         self._controller = self._start(order, fork=fork, umask=0o077, log=2).pid
 
     def _on_output(self, child: Child) -> None:
@@ -318,8 +325,8 @@ class Agent:
             memory_limit=limit,
         )
         told = {"kernel": child.order.name, **dataclasses.asdict(report)}
-        self._exits[child.order.name] = told
         self._push(push="exit", **told)
+        keep_exit(self._exits, told)
         self._finish_if_empty()
 
     def _on_controller_exit(self, returncode: int) -> None:
@@ -339,15 +346,25 @@ class Agent:
         """Start another one, unless they die too often."""
         now = time.monotonic()
         if len(self._returns) == MOST_RETURNS and now - self._returns[0] < RETURNS_TIME:
-            reason = f"{reason}, after {MOST_RETURNS} others within {RETURNS_TIME:.0f} s"
-            rundir.write_private(self._folder / rundir.END_FILE, reason)
-            self._after(READING, "end", functools.partial(self._end, reason))
+            self._give_up(f"{reason}, after {MOST_RETURNS} others within {RETURNS_TIME:.0f} s")
             return
         self._returns.append(now)
         # Whoever comes back is counted again.
         self._clients = 0
+        self._is_away = True
+        self._timers.pop("deserted", None)
         self._review_lifetime()
-        self._start_controller()
+        try:
+            self._start_controller()
+        except OSError as error:
+            self._give_up(f"{reason}, and no other could be started: {error.strerror}")
+
+    def _give_up(self, reason: str) -> None:
+        """End the cluster without a controller that could tell why."""
+        # Without room on the disk nobody can read it, but all must end the same.
+        with contextlib.suppress(OSError):
+            rundir.write_private(self._folder / rundir.END_FILE, reason)
+        self._after(READING, "end", functools.partial(self._end, reason))
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -364,6 +381,8 @@ class Agent:
         if self._has_owner or self._clients or limit is None:
             self._timers.pop("deserted", None)
         elif "deserted" not in self._timers:
+            # A takeover takes its time, but one that never ends must not keep the cluster.
+            limit += RETURNS_TIME if self._is_away else 0.0
             self._after(limit, "deserted", lambda: self._end("nobody uses it any more"))
 
     def _end(self, reason: str) -> None:
@@ -413,6 +432,8 @@ def _has_ended(pid: int) -> bool:
 
 def main() -> None:
     """Run the agent of the run folder named on the command line."""
+    # Every process that is forked here has it from its first instruction.
+    faulthandler.enable(2)
     folder = Path(sys.argv[1])
     umask = os.umask(0o077)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

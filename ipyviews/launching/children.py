@@ -23,6 +23,8 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 #: Exit code of a child whose command could not be run, as in a shell.
 _CANNOT_RUN = 127
+#: What a crash raises in itself: blocked, it would end a process without a word.
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,9 @@ def start_child(
 
 
 def _fork() -> int:
-    """Fork; all signals are blocked in the child."""
+    """Fork; in the child all signals are blocked but those of crashes."""
     # Until it has handlers of its own, a signal to the child would be told to the parent's loop.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _CRASHES)
     try:
         pid = os.fork()
     except OSError:

@@ -7,9 +7,14 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 #: What is kept of a process's last words: a crash tells where all its threads were. [bytes]
 TAIL_SIZE = 32 * 1024
+
+#: What is kept of the last words of all together, by the agent: less than fits into a line of its
+#: socket, where a character takes up to six bytes. [characters]
+MOST_WORDS = 1024 * 1024
 
 _WORDS = {
     signal.SIGSEGV: "segmentation fault",
@@ -80,6 +85,17 @@ def report_exit(
         verdict = "memory limit"
         sentence = f"memory limit of {memory_limit >> 20} MiB reached, {sentence}"
     return ExitReport(pid, returncode, sentence, own, text, peak_memory_kb, verdict, memory_limit)
+
+
+def keep_exit(exits: dict[str, dict[str, Any]], told: dict[str, Any]) -> None:
+    """Note the exit of a kernel; beyond `MOST_WORDS` the oldest lose their last words."""
+    exits.pop(told["kernel"], None)
+    exits[told["kernel"]] = told
+    room = MOST_WORDS
+    for one in reversed(exits.values()):
+        room -= len(one["tail"])
+        if room < 0:
+            one["tail"] = ""
 
 
 def _was_short(text: str, peak_memory_kb: int | None, memory_limit: int) -> bool:

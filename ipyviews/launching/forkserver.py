@@ -1,7 +1,7 @@
 """The warm image: a process with everything imported that a kernel needs, ready to be forked.
 
-The controller is forked from it, too, before there is anything in it that is for kernels only: much
-of what the two import is the same.
+The controller is forked from it, too, when there is in it what the two have in common, about half
+of what a controller imports. The other half it imports itself, while this process warms up.
 
 The parent must never make a ZeroMQ context, an event loop or a thread: a fork copies none of them
 in a usable state. `refusal` says why a request must not be forked; such a kernel is executed.
@@ -80,12 +80,12 @@ class WarmImage:
         #: Why nothing can be forked here; None when it can.
         self.problem: str | None = "the image is still cold"
 
-    def take_in_controller(self) -> bool:
-        """Import what the controller needs; tell whether it can be forked now."""
+    def take_in_common(self) -> bool:
+        """Import what controller and kernels need; tell whether the controller can be forked."""
         if sys.platform != "linux":
             return False
         try:
-            importlib.import_module(f"{CONTROLLER}.main")
+            importlib.import_module("jupyter_client")
         except Exception:  # noqa: BLE001 - executed, it will say so itself
             return False
         gc.freeze()
@@ -155,7 +155,7 @@ def become(order: Order) -> NoReturn:
     """
     if order.name == CONTROLLER:
         sys.orig_argv = list(order.argv)
-        sys.exit(sys.modules[f"{CONTROLLER}.main"].main(order.argv[-1:]))
+        sys.exit(importlib.import_module(f"{CONTROLLER}.main").main(order.argv[-1:]))
     _become_kernel(order.argv)
     sys.exit(0)
 

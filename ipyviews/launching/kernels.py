@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import resource
 import signal
 import sys
 import warnings
@@ -25,6 +26,8 @@ from ipyviews.launching.provisioner import AgentProvisioner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
     from ipyviews.ids import EngineId
     from ipyviews.launching.link import Running
@@ -360,9 +363,16 @@ class LaunchedKernel:
         except Exception:
             # Else asyncio complains that nobody asked the manager's future.
             self._manager.ready.exception()
+            self._tell_early_exit()
             raise
         self._is_over = False
         self._watching = asyncio.create_task(self._watch())
+
+    def _tell_early_exit(self) -> None:
+        """Tell of a process that ended before it could be watched: it had not chosen its ports."""
+        ended = getattr(self._manager.provisioner, "exit", None)
+        if ended is not None and ended.done():
+            self._on_exit(self.engine_id, self.incarnation, ended.result())
 
     async def _unwatch(self) -> None:
         self._is_over = True
@@ -386,13 +396,15 @@ class LaunchedKernel:
         memory = OutOfMemoryWatch()
         if isinstance(provisioner, LocalProvisioner) and provisioner.pid is not None:
             await _process_end(provisioner.pid)
-        limit = limit_bytes(self.pid or 0)
-        while (returncode := await provisioner.poll()) is None:  # noqa: ASYNC110 - nothing tells
+        limit, peak = limit_bytes(self.pid or 0), _reap(provisioner)
+        while (returncode := await provisioner.poll()) is None:
             await asyncio.sleep(POLL_INTERVAL)
+            peak = _reap(provisioner)
         return report_exit(
             self.pid or 0,
             returncode,
             tail=self._tail(),
+            peak_memory_kb=peak,
             out_of_memory=memory.is_evident(),
             memory_limit=limit,
         )
@@ -431,6 +443,31 @@ async def _process_end(pid: int) -> None:
     finally:
         loop.remove_reader(fd)
         os.close(fd)
+
+
+def _reap(provisioner: KernelProvisionerBase) -> int | None:
+    """Wait for a child of this process that has ended.
+
+    Returns
+    -------
+    int or None
+        The most memory it ever held [KB]; None if it goes on, or that cannot be told.
+    """
+    process = provisioner.process if isinstance(provisioner, LocalProvisioner) else None
+    if process is None or process.returncode is not None:
+        return None
+    try:
+        gone, status, usage = os.wait4(process.pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if not gone:
+        return None
+    # Nobody can wait for it again.
+    process.returncode = os.waitstatus_to_exitcode(status)
+    # A child is said to have held what its parent did when it was started.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = usage.ru_maxrss if sys.platform == "linux" else usage.ru_maxrss // 1024
+    return peak if usage.ru_maxrss > own else None
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -84,7 +84,8 @@ def _simple_state(function: FunctionType) -> tuple[Any, ...] | None:
         or function.__annotations__
         or function.__dict__
         or not pickling.is_interactive(function)
-        or not loaded.isdisjoint(function.__globals__)
+        # Not the other way round: that would look at each name of the notebook.
+        or not function.__globals__.keys().isdisjoint(loaded)
     ):
         return None
     names_of = (function.__name__, function.__qualname__, function.__module__, function.__doc__)

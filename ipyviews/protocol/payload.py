@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ipyviews.engine import dependencies, local, names, pickling
+from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import UnmetDependency, UsageError
 from ipyviews.protocol import functions
 
@@ -48,8 +49,7 @@ class Payload:
     weight: int = field(init=False)
 
     def __post_init__(self) -> None:
-        large = sum(memoryview(buffer).nbytes for buffer in self.buffers)
-        self.weight = len(self.arguments) + large
+        self.weight = len(self.arguments) + sum(map(size_bytes, self.buffers))
 
 
 class StaysHere:
@@ -128,6 +128,11 @@ def pack_calls(
     buffers: list[Frame] = []
     for number, (args, kwargs) in enumerate(calls):
         call = tuple(args), dict(kwargs)
+        if not kwargs and pickling.PLAIN.issuperset(map(type, call[0])):
+            part = pickle.dumps(call, 5)
+            arguments.append(part)
+            index.append([len(part), 0])
+            continue
         blame = functools.partial(_blame, function, call, number)
         part, large, is_code = _dumps(call, blame, how)
         arguments.append(part)

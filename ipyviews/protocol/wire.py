@@ -130,7 +130,7 @@ def _load(frame: Frame) -> Any:
             # It refuses what other ends may write: NaN, surrogates, bytes that are not UTF-8.
             pass
     try:
-        return json.loads(bytes(frame).decode("utf-8", "replace"))
+        return codec.load(frame, "replace")
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a frame is not JSON: {type(error).__name__}") from None
 
@@ -302,9 +302,8 @@ class Wire:
 
     def _header(self, msg_type: str, msg_id: str, to: str, subshell: str | None) -> bytes:
         """Make a packed header; with `own`, numbered and addressed."""
-        date = datetime.now(UTC).isoformat()[:-6]
         header = f'{{"msg_id":{quote(msg_id)},"msg_type":{quote(msg_type)},'
-        header += f'{self._common},"date":"{date}Z"'
+        header += f'{self._common},"date":"{codec.date()}"'
         if self.own:
             self._seq += 1
             header += f',"seq":{self._seq},"to":{quote(to)}'

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from ipyviews.protocol.wire import Frame
 
     Fields = dict[str, Any]
+    Frames = Sequence[Frame] | Callable[[], Sequence[Frame]]
     #: Kind, name, and what is to be kept of it; None for nothing any more.
-    Note = tuple[str, str, tuple[Fields, Sequence[Frame]] | None]
+    Note = tuple[str, str, tuple[Fields, Frames] | None]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ CREATE INDEX IF NOT EXISTS frames_of ON frames (note);
 
 #: Notes in one transaction. [count]
 BATCH = 500
+
+#: Of notes that could not be written so many are tried again with the next. [count]
+MOST_LATE = 5000
 
 
 #: The file in a run folder.
@@ -91,6 +95,8 @@ class Journal:
         # Notes that are written together; who waits for what was put before; or None for the end.
         self._queue: SimpleQueue[list[Note] | Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        #: What could not be written, for the next time.
+        self._late: list[list[Note]] = []
 
     def read(self, kind: str) -> dict[str, Fields]:
         """Return the notes of a kind in the order of their first writing; before any `put`."""
@@ -108,8 +114,18 @@ class Journal:
         )
         return [data for (data,) in rows]
 
-    def put(self, kind: str, name: str, value: Fields, frames: Sequence[Frame] = ()) -> None:
-        """Write a note, or write it anew, soon."""
+    def put(self, kind: str, name: str, value: Fields, frames: Frames = ()) -> None:
+        """Write a note, or write it anew, soon.
+
+        Parameters
+        ----------
+        kind, name
+            Which.
+        value
+            Not to be changed any more.
+        frames
+            The same; or what returns them, called in the journal's thread.
+        """
         self._start()
         self._queue.put([(kind, name, (value, frames))])
 
@@ -151,25 +167,32 @@ class Journal:
             self._write(batch)
 
     def _write(self, batch: Sequence[list[Note] | Callable[[], None]]) -> None:
-        notes = [note for item in batch if isinstance(item, list) for note in item]
+        items = [*self._late, *(item for item in batch if isinstance(item, list))]
+        self._late = []
+        if self._fails([note for item in items for note in item]):
+            # One that cannot be written must not take the others with it.
+            failed = [(item, error) for item in items if (error := self._fails(item))]
+            self._late = _worth_another_try(failed)
+        for item in batch:
+            if not isinstance(item, list):
+                _call(item)
+
+    def _fails(self, notes: Sequence[Note]) -> Exception | None:
+        """Write notes, all or none; return what kept them from being written."""
         try:
             with self._db:
                 for note in notes:
                     self._write_one(*note)
-        except sqlite3.Error as error:
-            # A full disk must not end a cluster; a successor then knows less.
-            log.warning("%s notes were not written: %s", len(notes), error)
-        for item in batch:
-            if not isinstance(item, list):
-                item()
+        except Exception as error:  # noqa: BLE001 - without this thread nothing would be written
+            return error
+        return None
 
-    def _write_one(
-        self, kind: str, name: str, value: tuple[Fields, Sequence[Frame]] | None
-    ) -> None:
+    def _write_one(self, kind: str, name: str, value: tuple[Fields, Frames] | None) -> None:
         if value is None:
             self._db.execute("DELETE FROM notes WHERE kind = ? AND name = ?", (kind, name))
             return
-        text, frames = pack(value[0]).decode(), value[1]
+        text, found = pack(value[0]).decode(), value[1]
+        frames = found() if callable(found) else found
         (place,) = self._db.execute(
             "INSERT INTO notes (kind, name, value) VALUES (?, ?, ?) "
             "ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value RETURNING place",
@@ -180,3 +203,33 @@ class Journal:
             "INSERT INTO frames (note, place, data) VALUES (?, ?, ?)",
             ((place, number, frame) for number, frame in enumerate(frames)),
         )
+
+
+def _worth_another_try(failed: Sequence[tuple[list[Note], Exception]]) -> list[list[Note]]:
+    """Log what was not written; return what may be later, the latest of each name only."""
+    if failed:
+        kind, name, _ = failed[-1][0][0]
+        # A full disk must not end a cluster; a successor then knows less.
+        log.warning(
+            "%s notes were not written, the last of %s %s: %s",
+            sum(len(item) for item, _ in failed),
+            kind,
+            name,
+            failed[-1][1],
+        )
+    late: dict[tuple[tuple[str, str], ...], list[Note]] = {}
+    for item, error in failed:
+        # A disk has room again some time; what is wrong with a note itself stays so.
+        if isinstance(error, sqlite3.OperationalError) and not any(v and v[1] for *_, v in item):
+            names = tuple((kind, name) for kind, name, _ in item)
+            late.pop(names, None)
+            late[names] = item
+    return list(late.values())[-MOST_LATE:]
+
+
+def _call(done: Callable[[], None]) -> None:
+    try:
+        done()
+    except Exception:
+        # Not the thread's affair.
+        log.exception("who waited for a note has failed")

@@ -92,7 +92,7 @@ def test_a_cell_shows_its_own_lines(rc):
     text = "\n".join(error.render_traceback())
     assert text.startswith("[0:execute]\n")
     assert "the user's line" in text
-    assert "ipyviews" not in text.replace(sys.prefix, "")
+    assert "ipyviews/engine" not in text
 
 
 @pytest.mark.row("4-remote-str", "4-engine-info", "4-remote-attributes")

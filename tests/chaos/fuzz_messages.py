@@ -1,13 +1,15 @@
-"""A coverage-guided fuzzer for every decoder, by hand: not part of any test run.
+"""A coverage-guided fuzzer for every decoder; the long form of the tests runs it.
 
 It needs atheris (``pip install atheris``; not for every Python)::
 
-    python tests/chaos/fuzz_messages.py -runs=1000000 <folder>    # six messages a run
+    python tests/chaos/fuzz_messages.py -runs=170000 <folder>     # six messages a run
     python tests/chaos/fuzz_messages.py crash-…                   # repeats what it found
-    python tests/chaos/fuzz_messages.py --keep <folder>           # writes corpus.txt anew
+    python tests/chaos/fuzz_messages.py -merge=1 <new> <folder>   # takes those that are needed
+    python tests/chaos/fuzz_messages.py --keep <new>              # writes corpus.txt anew
 
 The folder is where inputs are that reach more code than others; it begins with those of
-``corpus.txt``, which the tests of S3 try, too.
+``corpus.txt``, which the tests of S3 try, too. They are choices of a `Mill`: when it learns a
+message or a field, they mean something else, and are to be made anew by these four.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--keep"]:
         keep(Path(sys.argv[2]))
         sys.exit()
-    for name in filter(lambda word: Path(word).is_dir(), sys.argv[1:]):
-        unpack(Path(name))
-    atheris.Setup(sys.argv, Decoders(make_engine()).take)
+    if not any(word.startswith("-merge") for word in sys.argv):
+        for name in filter(lambda word: Path(word).is_dir(), sys.argv[1:]):
+            unpack(Path(name))
+    # By its first word it runs itself again to merge.
+    atheris.Setup([f"{sys.executable} {__file__}", *sys.argv[1:]], Decoders(make_engine()).take)
     atheris.Fuzz()

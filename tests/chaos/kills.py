@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil
 
 from tests.chaos.scale import HANGS_S
@@ -17,10 +19,11 @@ def processes(rc):
 
 
 def kill_when(result, count, victims):
-    """Kill processes at a blow once so many tasks of a result have ended."""
+    """Kill processes at a blow once so many tasks of a result have ended; return when [s]."""
     wait_until(lambda: result.progress >= count, HANGS_S, f"{count} of {len(result)} tasks")
     for victim in victims:
         victim.kill()
+    return time.monotonic()
 
 
 def revive(rc, engines):

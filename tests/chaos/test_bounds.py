@@ -7,7 +7,7 @@ import gc
 import psutil
 import pytest
 
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, most, scale
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kernels
@@ -72,7 +72,8 @@ def test_each_process_is_back_without_a_purge(start, members, work):
 
     work(rc, data)
     wait_until(lambda: max(kept().values()) < MOST, SOON_S, "everybody back")
-    print({name: f"{size / 1e6:.1f} MB" for name, size in kept().items()})  # noqa: T201
+    count("bounds", calls=CALLS, bytes=CALLS * SIZE)
+    most("bounds", bytes_kept=max(kept().values()))
     numbers = rc.status()["bounds"]
     assert numbers["client"]["unanswered_bytes"]["now"] == 0
     for part in (numbers["client"], numbers["controller"], *numbers["engines"].values()):

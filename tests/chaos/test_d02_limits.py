@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,11 @@ from tests.chaos.scale import HANGS_S, count, scale
 
 pytestmark = pytest.mark.kernels
 
-#: Engines asked for, and limits that most of them fit into. [count]
+#: Engines asked for, limits that most of them fit into, and how many at least. [count]
 ENGINES = scale(12, 64)
 FILES = scale(96, 383)
-TASKS = scale(90, 450)
+TASKS = scale(90, 580)
+USABLE = scale(6, 49)
 
 PROGRAM = """
 import json, os, resource, sys, time, ipyviews
@@ -48,6 +49,7 @@ def check(program):
     assert texts == ["here\n"] * len(live)
     assert all(len(sentence) > 20 for _, sentence in failed)
     assert not set(live) & {engine for engine, _ in failed}
+    assert failed
     return live, failed
 
 
@@ -56,9 +58,9 @@ def test_engines_for_which_there_are_no_files_are_told_and_the_others_work(scrip
     program = script(PROGRAM, ENGINES, FILES, "", 1)
     live, failed = check(program)
     assert len(live) + len(failed) == ENGINES
-    assert len(live) >= ENGINES // 2
+    assert len(live) >= USABLE
     assert all("limit of open files" in sentence for _, sentence in failed)
-    count("D2", engines=ENGINES, usable=len(live), told=len(failed))
+    count("D2", usable_for_want_of_files=len(live), told=len(failed))
     program.tell()
     assert program.process.wait(HANGS_S) == 0
 
@@ -67,7 +69,7 @@ def test_engines_for_which_there_are_no_files_are_told_and_the_others_work(scrip
 def group():
     """A group of processes that may have so many tasks, threads included."""
     folder = Path("/sys/fs/cgroup") / ("pids" if Path("/sys/fs/cgroup/pids").is_dir() else "")
-    folder /= f"ipyviews-chaos-{os.getpid()}"
+    folder /= f"ipyviews-chaos-{secrets.token_hex(4)}"
     try:
         folder.mkdir()
         (folder / "pids.max").write_text(str(TASKS))
@@ -83,7 +85,9 @@ def test_engines_for_which_there_are_no_processes_are_told_and_the_others_work(s
     """One that cannot have all its threads may stay silent: it is told a minute later."""
     program = script(PROGRAM, ENGINES, 0, group, scale(0, 1))
     live, failed = check(program)
-    count("D2", engines=ENGINES, usable=len(live), told=len(failed))
+    # The short form does not wait for all of them.
+    assert len(live) >= scale(1, USABLE)
+    count("D2", usable_for_want_of_processes=len(live), told=len(failed))
     (group / "pids.max").write_text("max")
     program.tell()
     assert program.process.wait(HANGS_S) == 0

@@ -14,7 +14,7 @@ from tests.chaos.scale import count, scale
 pytestmark = pytest.mark.kernels
 
 #: Longest stop [s].
-STOPPED_S = scale(3.0, 60.0)
+STOPPED_S = scale(2.0, 60.0)
 
 #: Gives each Python process a wall clock that can be set.
 CLOCK = """

@@ -16,7 +16,7 @@ TASKS = 400
 
 def test_the_last_engine_finishes_what_three_others_leave(start, chance):
     rc = start(4)
-    for _ in range(scale(2, 50)):
+    for _ in range(scale(1, 50)):
         victims = chance.sample(range(4), 3)
         result = rc.load_balanced_view().map_async(square, range(TASKS))
         engines = processes(rc)
@@ -28,7 +28,7 @@ def test_the_last_engine_finishes_what_three_others_leave(start, chance):
 
 def test_when_all_die_every_task_says_so_and_so_does_the_next_call(start, chance):
     rc = start(4)
-    for _ in range(scale(2, 50)):
+    for _ in range(scale(1, 50)):
         result = rc.load_balanced_view().map_async(square, range(TASKS))
         kill_when(result, chance.randrange(TASKS // 2), processes(rc).values())
         lost = (ipyviews.EngineError, ipyviews.NoEnginesRegistered)

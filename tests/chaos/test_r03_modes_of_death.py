@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 import pytest
 
 import ipyviews
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kernels
 
 #: How long a stopped engine is no dead engine [s].
-STOPPED_S = scale(3.0, 60.0)
+STOPPED_S = scale(2.0, 60.0)
 
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31));"
 
@@ -54,24 +55,31 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize(("code", "verdict", "words", "own"), DEATHS.values(), ids=DEATHS)
-def test_r03_each_death_has_its_verdict(start, code, verdict, words, own):
-    rc = start(2)
-    rc[0].execute("import sys; print('nearly', file=sys.stderr)", block=True)
-    result = rc[0].execute(code, block=False)
+CRASHES = {"segmentation fault", "aborted", "memory limit"}
+
+
+def check_death(rc, engine, death):
+    code, verdict, words, own = death
+    rc[engine].execute("import sys; print('nearly', file=sys.stderr)", block=True)
+    result = rc[engine].execute(code, block=False)
     with pytest.raises(ipyviews.EngineError, match=words) as caught:
         result.get(HANGS_S)
     report = caught.value.report
     assert (report.verdict, report.self_inflicted) == (verdict, own)
-    assert (report.engine, report.task) == (0, result.msg_ids[0])
+    assert (report.engine, report.task) == (engine, result.msg_ids[0])
     assert report.peak_memory > 10 << 20
     assert report.stderr[0] == "nearly"
     assert ("most recent call first" in report.trace) is (verdict in CRASHES)
-    assert rc.deaths() == [report]
-    assert rc[1].apply_sync(lambda: "alive") == "alive"
+    count("R3", deaths=1)
+    return report
 
 
-CRASHES = {"segmentation fault", "aborted", "memory limit"}
+def test_r03_each_death_has_its_verdict(start):
+    rc = start(len(DEATHS) + 1)
+    reports = [check_death(rc, engine, death) for engine, death in enumerate(DEATHS.values())]
+    assert rc.deaths() == reports
+    assert rc.ids == [len(DEATHS)]
+    assert rc[:].apply_sync(lambda: "alive") == ["alive"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +134,7 @@ def test_r03_an_engine_that_is_stopped_is_not_dead(start, members):
         engine.resume()
     assert waiting.get(HANGS_S) == pids[0]
     assert rc.deaths() == []
+    count("R3", seconds_stopped=int(STOPPED_S))
 
 
 GROUPS = Path("/sys/fs/cgroup")
@@ -135,7 +144,7 @@ GROUPS = Path("/sys/fs/cgroup")
 def small_group():
     """A control group for processes that together may have little memory."""
     is_old = (GROUPS / "memory").is_dir()
-    group = (GROUPS / "memory" if is_old else GROUPS) / f"ipyviews-test-{os.getpid()}"
+    group = (GROUPS / "memory" if is_old else GROUPS) / f"ipyviews-test-{secrets.token_hex(4)}"
     limit = "memory.limit_in_bytes" if is_old else "memory.max"
     try:
         group.mkdir()

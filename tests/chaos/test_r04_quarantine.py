@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import ipyviews
-from tests.chaos.scale import HANGS_S, scale
+from tests.chaos.scale import HANGS_S, count, scale
 
 pytestmark = pytest.mark.kernels
 
@@ -30,6 +30,7 @@ def run_beside_others(rc, killer, **flags):
     expected = [x**2 for x in range(OTHERS // 2)]
     assert others.get(HANGS_S) == more.get(HANGS_S) == expected
     assert caught.value.task == result.msg_ids[0]
+    count("R4", deaths=len(caught.value.reports), tasks=OTHERS)
     return caught.value
 
 

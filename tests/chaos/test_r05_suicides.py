@@ -16,7 +16,7 @@ def test_each_round_ends_and_the_others_have_their_results(start):
     rc = start(3)
     balanced = rc.load_balanced_view()
     die = lambda: __import__("os").kill(__import__("os").getpid(), 9)
-    for _ in range(scale(8, 1000)):
+    for _ in range(scale(4, 1000)):
         before = balanced.map_async(square, range(20))
         deadly = balanced.apply_async(die)
         after = balanced.map_async(square, range(20))

@@ -11,7 +11,7 @@ from tests.chaos.scale import count, scale
 
 pytestmark = pytest.mark.kernels
 
-ROUNDS = scale(200, 1000)
+ROUNDS = scale(100, 1000)
 
 #: What the processes together may grow by after a tenth of the rounds [bytes].
 GROWTH = 8 * 2**20

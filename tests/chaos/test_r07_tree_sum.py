@@ -44,7 +44,7 @@ def test_the_sum_is_exact(start, chance):
     rc = start(4)
     view = rc.load_balanced_view()
     view.reruns = 2
-    for _ in range(scale(4, 200)):
+    for _ in range(scale(2, 200)):
         killer = Killer(rc, chance)
         leaves = [chance.randrange(10**6) for _ in range(LEAVES)]
         assert tree_sum(view, leaves, killer) == sum(leaves)

@@ -13,7 +13,7 @@ from tests.chaos.scale import HANGS_S, count, scale
 
 pytestmark = pytest.mark.kernels
 
-TASKS = scale(300, 10_000)
+TASKS = scale(150, 10_000)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ipyviews
+from tests.chaos.scale import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +95,7 @@ def check(rc: ipyviews.Client, told: dict[str, list[str]]) -> None:
     for ar in cells:
         ar.get(60)
     assert [ar.stdout for ar in cells] == ["cell\n"] * 2 + ["later 5\n"] * 2
+    count("R11", kills=1, results=len(names))
 
 
 def unfinished(rc: ipyviews.Client) -> set[str]:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.chaos.scale import scale
+from tests.chaos.scale import count, scale
 from tests.netns import CLUSTER, NEAR, network
 
 __all__ = ["network"]
@@ -52,5 +52,6 @@ def test_r12_nothing_is_lost_when_the_network_is_cut(network, gone_s):
     assert printed == ["written\n"] * 2
     assert same is True
     assert ids == [0, 1]
+    count("R12", seconds_without_network=gone_s, tasks=104 + 200 * gone_s)
     cluster.tell()
     cluster.process.wait(30)

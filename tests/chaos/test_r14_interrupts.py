@@ -23,7 +23,7 @@ def test_the_engine_lives_and_the_next_task_is_correct(rc, chance):
         return "ran"
 
     rc[:].push({"kept": "as it was"}, block=True)
-    for number in range(scale(200, 10_000)):
+    for number in range(scale(100, 10_000)):
         engine = rc[chance.randrange(4)]
         target = engine.apply_async(spin, chance.uniform(0, 0.05))
         after = engine.apply_async(lambda x: x, number)

@@ -5,7 +5,6 @@ That each kind of wait ends so is in `tests.client.test_ends` and `tests.api.tes
 
 from __future__ import annotations
 
-import itertools
 import threading
 
 import pytest
@@ -19,33 +18,30 @@ nap = lambda: __import__("time").sleep(0.005)
 
 
 def forever(client):
-    while True:
-        yield everything(client)
-
-
-def everything(client):
-    """Ask for work of each kind; return the results, unfinished at first."""
+    """Ask for work of each kind, again and again; yield the results, unfinished at first."""
     balanced = client.load_balanced_view()
-    return [
-        client[:].apply_async(nap),
-        client[0].execute("import time; time.sleep(0.01)", block=False),
-        balanced.map_async(lambda _: __import__("time").sleep(0.001), range(200)),
-        *[balanced.apply_async(nap) for _ in range(50)],
-    ]
+    while True:
+        yield client[:].apply_async(nap)
+        yield client[0].execute("import time; time.sleep(0.01)", block=False)
+        yield balanced.map_async(lambda _: __import__("time").sleep(0.001), range(200))
+        for _ in range(50):
+            yield balanced.apply_async(nap)
 
 
 def test_all_pending_results_fail_with_the_cause_and_a_new_client_works(cluster4, chance):
-    for number in range(scale(10, 500)):
+    for number in range(scale(5, 500)):
         client = cluster4.connect_client_sync()
         crash = lambda number=number: [][number]
+        asking = forever(client)
+        results = [next(asking), next(asking), next(asking)]
         client.connection.later(chance.uniform(0, 0.05), crash)
-        results = []
         with pytest.raises(ipyviews.ClusterError, match="I/O thread failed with IndexError"):
-            results.extend(itertools.chain.from_iterable(forever(client)))
+            results.extend(asking)
         for result in results:
             assert result.wait(HANGS_S)
             error = result.exception()
             assert error is None or "IndexError" in str(error)
+            count("R15", failed=error is not None)
         assert isinstance(client.connection.failure.__cause__, IndexError)
         client.close()
         count("R15", crashes=1, results=len(results))

@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kernels
 
-LENGTH_S = scale(20.0, 3600.0)
+LENGTH_S = scale(12.0, 3600.0)
 
 #: Memory is compared with what it was after this part of the time: by then caches and records are
 #: full, in the long form.

@@ -1,5 +1,7 @@
 """Death reports on the client: with the errors of what died, and by themselves."""
 
+import time
+
 import pytest
 
 from ipyviews import AsyncClient, EngineError, UsageError
@@ -102,8 +104,31 @@ def test_what_is_no_limit_of_restarts_is_refused_before_it_is_sent(fake, rc):
     assert "auto_restart_request" not in fake.names()
 
 
-def test_an_engine_that_is_not_started_again_is_logged_once(fake, rc, caplog):
-    content = {"deaths": [report(1, 1)], "refusal": "engine 1 is not started again: so it is"}
+@pytest.mark.parametrize(
+    ("how", "refusal", "said"),
+    [
+        ({}, "engine 1 is not started again: so it is", "engine 1 is not started again: so it is"),
+        ({"task": None}, "", "engine 1 died: segmentation fault (SIGSEGV)"),
+        (
+            {"restarted": True, "sentence": "aborted"},
+            "",
+            "engine 1 died (aborted) and is started again, without its variables",
+        ),
+        ({"restarted": False}, "", None),
+    ],
+    ids=["for good", "idle", "comes back", "with a task"],
+)
+def test_what_no_error_says_is_logged_once_for_all_clients(caplog, how, refusal, said):
+    told = report(1, 1) | {"when": time.time(), "restarted": False} | how
+    for client in (Deaths(), Deaths()):
+        client.heard({"deaths": [told], "refusal": refusal})
+        assert client.latest(1)
+    assert caplog.messages == [said] * (said is not None)
+
+
+def test_a_notice_that_an_engine_is_not_started_again_is_logged(fake, rc, caplog):
+    told = report(1, 1) | {"when": time.time()}
+    content = {"deaths": [told], "refusal": "engine 1 is not started again: so it is"}
     fake.do(lambda: fake._send(0, "death_notice", content, "", {}, ()))
     wait_until(lambda: rc.connection.ledger.deaths.latest(1))
     wait_until(lambda: caplog.messages == ["engine 1 is not started again: so it is"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +12,7 @@ from ipyviews.controller import receipts
 from ipyviews.controller.unfetched import RESULT_BYTES, Unfetched
 from ipyviews.engine.segments import Reference
 from ipyviews.ids import ClientId, TaskId
+from ipyviews.store.journal import Journal
 from tests.controller.lives import Lives, again
 from tests.waiting import eventually
 
@@ -208,3 +211,75 @@ async def test_an_engine_keeps_its_answer_until_that_is_written(lives, monkeypat
     for action in later:
         action()
     await eventually(lambda: not lives.kernels[0].kept)
+
+
+@pytest.mark.parametrize("first", ["echo", "stall"])
+async def test_one_call_of_a_map_asked_for_again_outlives_the_controller(run_root, errors, first):
+    lives = Lives(run_root, detached=True, keep_results=True)
+    await lives.begin(2)
+    client = await lives.client()
+    before = client.apply(first, b"w", any=None) + ".0"
+    after = [{"tasks": [before]}, {"tasks": [before]}]
+    request = client.apply("echo", b"x", b"y", any=None, after=after)
+    if first == "echo":
+        await client.reply(f"{request}.1")
+    else:
+        await eventually(lambda: any(kernel.running for kernel in lives.kernels.values()))
+    again = f"{client.session}-77"
+    for kernel in lives.kernels.values():
+        kernel._run = partial(setattr, kernel, "running")
+    answer = await client.ask("resubmit", requests={again: f"{request}.1"})
+    assert answer["refused"] == {}
+    await lives.settle()
+    await vanish(lives, client)
+    await lives.replace()
+    assert lives.states() == ["live", "live"]
+    assert TaskId(f"{again}.0") in lives.driver._store
+    while len(lives.driver._store):
+        for kernel in lives.kernels.values():
+            if kernel.running:
+                kernel.finish()
+        await lives.settle()
+    end = lives.driver.records.memory.get(TaskId(f"{again}.0")).end
+    assert end.ours["verdict"] == "replied"
+    await lives.close()
+
+
+async def test_a_request_that_cannot_be_read_is_lost_alone(lives, caplog):
+    client = await lives.client()
+    client.apply("stall", b"a", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    queued = client.apply("echo", b"1", targets=[0])
+    await lives.settle()
+    await vanish(lives, client)
+    former = await lives.die()
+    journal = Journal(lives.driver.config.folder / "state.db")
+    notes = journal.read("request")
+    bad = next(name for name in notes if name != queued)
+    journal.put("request", bad, {**notes[bad], "ours": {"again": [0]}}, [b"{}"])
+    journal.close()
+    await lives.take_over(former)
+    assert f"request {bad} of a client that is gone is lost" in caplog.text
+    assert list(lives.driver._store._tasks) == [f"{queued}.0"]
+    lives.kernels[0].finish()
+    await eventually(lambda: not len(lives.driver._store))
+    await lives.replace()
+    assert list(lives.driver._journal.read("request")) == []
+
+
+async def test_what_a_client_that_is_gone_shared_is_not_copied_in_the_loop(lives, monkeypatch):
+    client, threads = await lives.client(), []
+
+    def whole(buffers):
+        threads.append(threading.current_thread().name)
+        return buffers
+
+    client.apply("stall", b"a", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    monkeypatch.setattr(lives.driver.records, "whole", whole)
+    await vanish(lives, client)
+    await eventually(lambda: threads)
+    assert threads == ["ipyviews-journal"]
+    monkeypatch.undo()
+    lives.kernels[0].finish()
+    await eventually(lambda: not len(lives.driver._store))

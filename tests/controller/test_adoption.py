@@ -9,8 +9,9 @@ import pytest
 
 from ipyviews.controller import adoption, joining
 from ipyviews.controller.setups import Limit
+from ipyviews.errors import UsageError
 from ipyviews.store.journal import Journal
-from tests.controller.lives import LastingKernel, Lives, again
+from tests.controller.lives import LastingKernel, LastingLauncher, Lives, again
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -114,6 +115,9 @@ async def test_set_up_cells_do_not_run_again_where_an_engine_is_taken_over(lives
     assert {kind for _, kind, _ in lives.kernels[0].seen[seen:]} == {"resume_request"}
     await client.ask("restart", engines=[0], now=True)
     assert "execute_request" in [kind for _, kind, _ in lives.kernels[0].seen]
+    await client.ask("restart", engines=[0], now=True, setup=False)
+    await lives.replace()
+    assert lives.driver.fleet.setups.of(0) == []
 
 
 async def test_a_kernel_that_nobody_knows_is_killed(lives):
@@ -293,3 +297,52 @@ async def test_a_death_that_was_noted_before_its_engine_was_is_told_once(lives, 
     await lives.replace()
     assert lives.states() == ["live", "lost"]
     assert (await client.ask("status"))["deaths"] == told
+
+
+async def test_a_lost_engine_whose_kernelspec_is_gone_stays_lost_and_harms_no_other(
+    run_root, errors, monkeypatch
+):
+    lives = Lives(run_root, restart=Limit(3, 60.0))
+    await lives.begin(2)
+    former = await lives.die()
+    lives.kernels[0].die(-11)
+    adopt = LastingLauncher.adopt
+
+    def missing(launcher, engine_id, *more):
+        if engine_id == 0:
+            raise UsageError("there is no kernel 'gone'")
+        return adopt(launcher, engine_id, *more)
+
+    monkeypatch.setattr(LastingLauncher, "adopt", missing)
+    await lives.take_over(former)
+    assert lives.states() == ["lost", "live"]
+    client = await lives.client()
+    reason = (await lives.greet(client))["engines"][0]["reason"]
+    assert "segmentation fault" in reason
+    assert "cannot be started again: there is no kernel 'gone'" in reason
+    await lives.close()
+
+
+async def test_an_engine_whose_note_cannot_be_read_is_lost_and_no_other(lives, caplog):
+    former = await lives.die()
+    journal = Journal(lives.driver.config.folder / "state.db")
+    journal.put("engine", "0", {**journal.read("engine")["0"], "request": {"what": 1}})
+    journal.close()
+    await lives.take_over(former)
+    assert lives.states() == ["lost", "live"]
+    assert "could not be taken over" in lives.driver.fleet.infos()[0]["reason"]
+
+
+async def test_new_engines_never_have_the_id_of_one_that_is_there(lives):
+    client = await lives.client()
+    await client.ask("start", n=1)
+    await eventually(lambda: lives.states() == ["live"] * 3)
+    former = await lives.die()
+    journal = Journal(lives.driver.config.folder / "state.db")
+    journal.drop("engine", "1")
+    journal.close()
+    await lives.take_over(former)
+    await lives.greet(client)
+    await client.ask("start", n=1)
+    await eventually(lambda: lives.states() == ["live"] * 3)
+    assert [one["id"] for one in lives.driver.fleet.infos()] == [0, 2, 3]

@@ -153,7 +153,12 @@ async def test_a_request_id_is_used_once_and_belongs_to_its_sender(start):
     world = await start(1)
     client = await world.client()
     client.apply("stall", b"", any=None)
-    for msg_id in (f"{client.session}-2", "somebody-1", f"{client.session}-1/2"):
+    for msg_id in (
+        f"{client.session}-2",
+        "somebody-1",
+        f"{client.session}-1/2",
+        f"{client.session}-\ud800",
+    ):
         client.send(
             "shell",
             "apply_request",
@@ -163,6 +168,32 @@ async def test_a_request_id_is_used_once_and_belongs_to_its_sender(start):
             buffers=[b"echo", b""],
         )
         assert (await client.reply(msg_id)).content["ename"] == "UsageError"
+
+
+@pytest.mark.parametrize("session", ["x\ud800", "ä", "a b", "a/b", "a\n", 65 * "x"])
+async def test_a_session_id_of_odd_letters_is_not_heard_and_harms_nobody(start, session):
+    world = await start(1)
+    odd, client = world.stranger(session=session), await world.client()
+    odd.send("control", "hello_request", {"version": __version__})
+    await world.settle()
+    assert [one.id for one in world.driver.clients] == [client.session]
+    assert world.counters["unverified"] == 1
+    world.driver.clients.probe(everybody=True)
+    assert (await client.ask("ping"))["status"] == "ok"
+
+
+async def test_what_fails_in_one_look_around_is_looked_at_again(start, monkeypatch):
+    world = await start(1)
+
+    def fail():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.driver.silence, "look", fail)
+    before = world.driver._probe_timer
+    with pytest.raises(ZeroDivisionError):
+        world.driver._probe()
+    before.cancel()
+    assert world.driver._probe_timer is not before
 
 
 async def test_messages_that_do_not_verify_are_counted_and_never_answered(start):

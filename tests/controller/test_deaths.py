@@ -91,11 +91,17 @@ async def test_the_end_of_an_engine_that_starts_is_a_death(start):
     world = await start(1, lambda kernel: setattr(kernel.habits, "answers", False), joined=False)
     client = await world.client()
     task = client.apply("echo", b"x", targets=[0]) + ".0"
-    await eventually(lambda: world.kernels[0].seen)
-    world.kernels[0].die(1)
-    assert (await client.reply(task)).ours["deaths"] == [[0, 1]]
-    (told,) = (await client.ask("status"))["deaths"]
-    assert (told["engine"], told["task"], told["verdict"]) == (0, None, "exit")
+    for life in (1, 2):
+        await eventually(lambda life=life: world.kernels[0].seen and world.lives() == [life])
+        world.kernels[0].seen.clear()
+        world.kernels[0].die(1)
+    assert (await client.reply(task)).ours["deaths"] == [[0, 2]]
+    told = (await client.ask("status"))["deaths"]
+    assert [(one["engine"], one["incarnation"], one["task"]) for one in told] == [
+        (0, 1, None),
+        (0, 2, None),
+    ]
+    assert {one["verdict"] for one in told} == {"exit"}
 
 
 def test_oldest_deaths_are_forgotten():

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from ipyviews.controller import fleet, joining
+from ipyviews.controller.setups import Limit
 from tests.waiting import eventually
 
 
@@ -87,7 +88,10 @@ async def test_tasks_wait_for_an_engine_that_is_starting(start):
     task = client.apply("echo", b"x", targets=[0]) + ".0"
     await eventually(lambda: world.kernels[0].seen)
     assert client.of(task) == []
-    world.kernels[0].die(1, tail=b"ModuleNotFoundError: No module named 'ipykernel'")
+    for life in (1, 2):
+        await eventually(lambda life=life: world.kernels[0].seen and world.lives() == [life])
+        world.kernels[0].seen.clear()
+        world.kernels[0].die(1, tail=b"ModuleNotFoundError: No module named 'ipykernel'")
     reply = await client.reply(task)
     assert reply.ours["verdict"] == "engine_lost"
     failed = dict((await client.hello())["failed"])
@@ -270,13 +274,99 @@ async def test_an_engine_can_be_shut_down_while_it_starts(start):
     assert world.driver.links._links == {}
 
 
-async def test_an_engine_that_ends_before_anybody_connects_fails_at_once(start):
-    def sick(kernel):
-        asyncio.get_running_loop().call_soon(kernel.die, 1)
-
-    world = await start(1, sick, joined=False)
+async def test_an_engine_that_ends_twice_before_anybody_connects_fails_at_once(start):
+    world = await start(1, sickly(2, 1), joined=False)
     await eventually(lambda: world.states() == ["lost"], 5)
     assert "exit code 1" in world.driver.fleet.failed()[0][1]
+    told = world.driver.fleet.deaths.told()
+    assert [(one["incarnation"], one["restarted"]) for one in told] == [(1, True), (2, False)]
+
+
+def sickly(deaths, returncode=-11):
+    """Make a kernel die so many times as soon as it is there, with a trace."""
+    trace = b"Fatal Python error: Segmentation fault\n\nThread 0x1 (most recent call first):\n"
+
+    def sick(kernel):
+        boot, left = kernel.boot, [deaths]
+
+        def boot_and_die():
+            boot()
+            if left[0]:
+                left[0] -= 1
+                asyncio.get_running_loop().call_soon(lambda: kernel.die(returncode, tail=trace))
+
+        kernel.boot = boot_and_die
+
+    return sick
+
+
+async def test_an_engine_that_ends_before_it_has_said_anything_is_started_once_more(start, caplog):
+    world = await start(2, lambda k: sickly(1)(k) if k.engine_id == 1 else None, joined=False)
+    await eventually(lambda: world.states() == ["live", "live"])
+    assert world.lives() == [1, 2]
+    assert world.driver.fleet.failed() == []
+    assert world.counters["second_starts"] == 1
+    assert "engine 1 is started once more" in caplog.text
+    (death,) = world.driver.fleet.deaths.told()
+    assert (death["engine"], death["restarted"]) == (1, True)
+    assert "Fatal Python error" in death["trace"]
+    client = await world.client()
+    reply = await client.reply(client.apply("echo", b"x", targets=[1]) + ".0")
+    assert reply.content["status"] == "ok"
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+async def test_so_it_is_when_it_is_restarted_or_added(start, deaths):
+    world = await start(1)
+    client = await world.client()
+    sickly(deaths)(world.kernels[0])
+    answer = await client.ask("restart", engines=[0], now=True)
+    assert answer["engines"][0]["state"] == ("live" if deaths == 1 else "lost")
+    assert world.lives() == [3]
+    world.driver.fleet.launcher._prepare = sickly(deaths)
+    await client.ask("start", n=1)
+    await eventually(lambda: world.states()[1] == ("live" if deaths == 1 else "lost"))
+    assert world.counters["second_starts"] == 2
+
+
+async def test_so_it_is_when_it_comes_back_by_itself(start):
+    world = await start(1, restart=Limit(1, 60.0))
+    sickly(1)(world.kernels[0])
+    world.kernels[0].die()
+    await eventually(lambda: world.lives() == [3])
+    await eventually(lambda: world.states() == ["live"])
+
+
+async def test_an_engine_that_has_answered_once_is_not_started_once_more(start):
+    world = await start(
+        1, lambda kernel: setattr(kernel, "_answer_probe", lambda *_: None), joined=False
+    )
+    await eventually(lambda: "execute_request" in str([k.seen for k in world.kernels.values()]))
+    world.kernels[0].die(-11)
+    await eventually(lambda: world.states() == ["lost"])
+    assert world.lives() == [1]
+
+
+async def test_an_engine_that_was_sent_a_signal_as_it_starts_is_not_started_once_more(start):
+    world = await start(1, lambda kernel: setattr(kernel.habits, "answers", False), joined=False)
+    client = await world.client()
+    await eventually(lambda: world.kernels[0].seen)
+    await client.ask("signal", engines=[0], signal=9)
+    await eventually(lambda: world.states() == ["lost"])
+    assert world.lives() == [1]
+
+
+async def test_an_engine_that_is_shut_down_during_its_second_start_stays_dead(start):
+    def sick_then_silent(kernel):
+        kernel.habits.answers = False
+        sickly(1)(kernel)
+
+    world = await start(1, sick_then_silent, joined=False)
+    client = await world.client()
+    await eventually(lambda: world.lives() == [2] and world.kernels[0].seen)
+    assert (await client.ask("shutdown", engines=[0]))["status"] == "ok"
+    assert (world.states(), world.lives()) == (["lost"], [2])
+    assert world.kernels[0]._ports == {}
 
 
 async def test_a_launcher_that_fails_is_answered(start):

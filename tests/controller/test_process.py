@@ -35,6 +35,31 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+#: A controller that fails when a client says goodbye, whose successor fails too, at once.
+BROKEN = """
+import sys
+from pathlib import Path
+from ipyviews.controller.driver import Driver
+from ipyviews.controller.main import main
+from ipyviews.core.events import ClientLeft
+from ipyviews.core.state import ControllerState
+handle, mark = ControllerState.handle, Path(sys.argv[1]) / "broken"
+def fail_once(self, event):
+    if isinstance(event, ClientLeft) and not mark.exists():
+        mark.write_text("once")
+        raise ZeroDivisionError("a bug")
+    return handle(self, event)
+take_over = Driver.take_over
+async def fail_to_take_over(self):
+    await take_over(self)
+    if mark.read_text() == "once":
+        mark.write_text("twice")
+        raise ValueError("another")
+ControllerState.handle, Driver.take_over = fail_once, fail_to_take_over
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def functions(*called):
     """Pickle functions of importable modules, and calls of them, as a client would."""
     function, *arguments = called
@@ -95,6 +120,28 @@ async def test_real_kernels_run_cells_and_calls_without_the_controller_unpicklin
         request = call(client, function, *arguments, targets=[1])
         await client.reply(f"{request}.0")
         assert client.types(f"{request}.0") == ["stream", "apply_reply"]
+    finally:
+        await asyncio.to_thread(agent.stop)
+
+
+async def test_a_bug_in_the_controller_costs_no_engine(connect):
+    config = ClusterConfig(n=1, controller=[sys.executable, "-c", BROKEN])
+    agent = await asyncio.to_thread(lambda: start_agent(config, detached=True))
+    try:
+        client = await connect(agent.folder, 1)
+        cell = client.execute("x = 5", targets=[0])
+        await client.reply(f"{cell}.0")
+        client.send("control", "bye_request", {})
+        kept = agent.folder / "controller.log"
+        await eventually(lambda: kept.read_text().count("taking over from") == 2, 60)
+        client = await connect(agent.folder, 1)
+        cell = client.execute("print(x)", targets=[0]) + ".0"
+        await client.reply(cell)
+        assert client.text(cell) == "5\n"
+        told = kept.read_text()
+        assert "the controller failed: ZeroDivisionError('a bug')" in told
+        assert "the controller could not take over: ValueError('another')" in told
+        assert "Traceback" in told
     finally:
         await asyncio.to_thread(agent.stop)
 

@@ -61,7 +61,9 @@ async def test_beyond_the_limit_an_engine_stays_dead_and_that_is_said_once(start
         await eventually(lambda: life(world)[0] != "starting")
     assert life(world) == ("lost", 3)
     reply = await client.reply(client.apply("echo", b"x", targets=[0]) + ".0")
-    said = "engine 0 is not started again: it was 2 times in 60 s; client.restart(0) does it"
+    said = (
+        "engine 0 is not started again by itself: it was 2 times in 60 s; client.restart(0) does it"
+    )
     assert said in reply.content["evalue"]
     told = [m.read()["refusal"] for m in client.stream if m.msg_type == "death_notice"]
     assert told == ["", "", said]
@@ -199,25 +201,16 @@ def test_size_of_set_up_cells_is_limited_and_counted(monkeypatch):
     assert (kept.size, kept.of(0), kept.of(1)) == (3, [], ["123"])
 
 
-def test_set_up_cells_are_there_for_the_next_controller(tmp_path):
-    path = tmp_path / "setups.json"
-    kept = Setups(path)
-    assert not path.exists()
+def test_only_the_cells_of_the_engine_that_changed_are_written_and_restored():
+    kept, written = Setups(), []
+    kept.keep = lambda *changed: written.append(changed)
     for engine, code in ((0, "a"), (0, "b"), (1, "a"), (0, "a")):
         kept.note(engine, code)
     kept.forget(1)
-    assert path.stat().st_mode & 0o777 == 0o600
-    again = Setups(path)
+    assert written == [(0, ["a"]), (0, ["a", "b"]), (1, ["a"]), (0, ["b", "a"]), (1, [])]
+    again = Setups()
+    again.restore(0, ["b", "a"])
     assert (again.of(0), again.of(1), again.size) == (["b", "a"], [], 2)
-
-
-def test_set_up_cells_that_cannot_be_kept_or_read_are_no_error(tmp_path, caplog):
-    kept = Setups(tmp_path / "missing" / "setups.json")
-    kept.note(0, "a")
-    assert kept.of(0) == ["a"]
-    (tmp_path / "setups.json").write_text("{")
-    assert Setups(tmp_path / "setups.json").of(0) == []
-    assert len(caplog.messages) == 2
 
 
 def test_limit_is_of_each_engine_and_a_time():
@@ -230,6 +223,8 @@ def test_limit_is_of_each_engine_and_a_time():
     assert revival.allows(0, 10.7)
     assert not Revival(None).allows(0, 0.0)
     assert Revival(None).refusal(0) == ""
+    once = "engine 0 is not started again by itself: it was once in 5 s; client.restart(0) does it"
+    assert Revival(Limit(1, 5.0)).refusal(0) == once
 
 
 @pytest.mark.parametrize("value", [[0, 1], [1, 0], [1], "ab", {}, 3, [None, 1]])

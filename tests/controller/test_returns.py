@@ -422,15 +422,63 @@ async def test_what_waits_for_its_client_is_told_as_a_bound(lives):
     await lives.take_over(former)
     other = await lives.client()
     await eventually(lambda: lives.states() == ["live", "live"])
-    assert (await other.ask("status", bounds=True))["bounds"]["controller"]["found_bytes"][
-        "now"
-    ] > 5000
+    told = (await other.ask("status", bounds=True))["bounds"]["controller"]
+    assert told["found_bytes"]["now"] > 5000
     await lives.greet(client)
     again(client, request, [0], function="echo", arguments=[b"x"], targets=[0])
     await client.until(lambda: len(client.replies_to(f"{request}.0")) == 2)
-    assert (await other.ask("status", bounds=True))["bounds"]["controller"]["found_bytes"][
-        "now"
-    ] == 0
+    assert lives.driver.returns.size == 0
+
+
+async def test_a_task_whose_engine_died_before_the_controller_did_says_so(lives):
+    client = await lives.client()
+    busy = client.apply("stall", b"x", targets=[1])
+    await eventually(lambda: lives.kernels[1].running)
+    request = client.apply("stall", b"y", any=None)
+    await eventually(lambda: lives.kernels[0].running)
+    lives.kernels[0].die()
+    await eventually(lambda: lives.states() == ["lost", "live"])
+    for _ in range(2):
+        await lives.replace()
+    again(client, busy, [0], function="stall", arguments=[b"x"], targets=[1])
+    again(client, request, [0], function="stall", arguments=[b"y"], any=None)
+    for _ in range(2):
+        await eventually(lambda: lives.kernels[1].running)
+        lives.kernels[1].finish()
+    reply = await client.reply(f"{request}.0")
+    assert [(run[0], run[4][-17:]) for run in reply.ours["attempts"]] == [
+        (0, "killed by SIGKILL"),
+        (1, "ok"),
+    ]
+
+
+async def test_a_second_run_that_is_taken_over_is_told_with_the_first(lives):
+    client = await lives.client()
+    request = client.apply("stall", b"y", any=None)
+    await eventually(lambda: any(kernel.running for kernel in lives.kernels.values()))
+    first = next(one for one, kernel in lives.kernels.items() if kernel.running)
+    lives.kernels[first].die()
+    await eventually(lambda: lives.kernels[1 - first].running)
+    await lives.replace()
+    again(client, request, [0], function="stall", arguments=[b"y"], any=None)
+    await lives.settle()
+    lives.kernels[1 - first].finish()
+    reply = await client.reply(f"{request}.0")
+    assert [run[0] for run in reply.ours["attempts"]] == [first, 1 - first]
+    assert len(applied(lives.kernels[1 - first])) == 1
+
+
+async def test_what_ran_when_its_engine_was_restarted_does_not_run_again(lives):
+    client = await lives.client()
+    request = client.apply("stall", b"x", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    await client.ask("restart", engines=[0], now=True)
+    await lives.replace()
+    client.stream.clear()
+    again(client, request, [0], function="stall", arguments=[b"x"], targets=[0])
+    reply = await client.reply(f"{request}.0")
+    assert "engine 0 was lost while it ran task" in reply.content["evalue"]
+    assert not lives.kernels[0].running
 
 
 async def test_three_controllers_one_after_the_other_lose_nothing(lives):
@@ -452,3 +500,20 @@ async def test_places_that_are_not_there_are_refused(lives, places):
     again(client, f"{client.session}-9", places, function="echo", arguments=[b"x"], any=None)
     await client.until(lambda: client.replies_to(f"{client.session}-9"))
     assert "`again`" in client.replies_to(f"{client.session}-9")[0].read()["evalue"]
+
+
+def written(date: int, content: bytes, *buffers: bytes) -> Message:
+    return Message({"date": date}, {}, {}, content, list(buffers), [])
+
+
+def test_what_waits_of_output_is_bounded_with_its_buffers_and_the_latest_is_kept(monkeypatch):
+    monkeypatch.setattr(returns, "MOST_OUTPUT", 10)
+    monkeypatch.setattr(returns, "MESSAGE_BYTES", 0)
+    output = Output(is_whole=True)
+    for date in (1, 2, 1):
+        output.add(written(date, b"abc"))
+    assert ([one.header["date"] for one in output.messages], output.is_whole) == ([1, 2], True)
+    output.add(written(3, b"", b"12345678"))
+    assert ([one.header["date"] for one in output.messages], output.is_whole) == ([3], False)
+    output.add(written(4, b"", bytes(11)))
+    assert (list(output.messages), output.size, output.dates) == ([], 0, set())

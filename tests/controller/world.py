@@ -27,8 +27,10 @@ class FakeClient:
         The connection info of the controller.
     """
 
-    def __init__(self, transport: Any, info: dict[str, Any], key: str | None = None) -> None:
-        self.session = secrets.token_hex(8)
+    def __init__(
+        self, transport: Any, info: dict[str, Any], key: str | None = None, session: str = ""
+    ) -> None:
+        self.session = session or secrets.token_hex(8)
         self.life = info["ipyviews"]["life"]
         #: Everything that came on shell, in order.
         self.stream: list[Message] = []
@@ -42,7 +44,9 @@ class FakeClient:
         }
         where = read_address(info)
         self.ports = {
-            name: transport.connect_dealer(url, self.session.encode(), server=where.server)
+            name: transport.connect_dealer(
+                url, self.session.encode(errors="replace"), server=where.server
+            )
             for name, url in (("shell", where.shell_url), ("control", where.control_url))
         }
         self.ports["shell"].listen(self._shell_arrived)
@@ -180,6 +184,10 @@ class World:
 
     def states(self) -> list[str]:
         return [info["state"] for info in self.driver.fleet.infos()]
+
+    def lives(self) -> list[int]:
+        """Return the incarnation that each engine is in."""
+        return [info["incarnation"] for info in self.driver.fleet.infos()]
 
     async def settle(self) -> None:
         """Let everything that is on its way arrive."""

@@ -11,8 +11,10 @@ from ipyviews.core.effects import (
     Dispatch,
     Effect,
     Interrupt,
+    Past,
     Recall,
     Reply,
+    Requeued,
     Verdict,
     WakeAt,
 )
@@ -59,6 +61,8 @@ class Desk:
         #: Every attempt ever sent, in order.
         self.sent: list[Attempt] = []
         self.interrupted: list[Attempt] = []
+        #: What was behind tasks that were queued again.
+        self.requeued: dict[str, Past] = {}
         #: Tasks, and engines that said that they lack something for them.
         self.refused: set[tuple[str, int]] = set()
         #: Attempts asked back and not yet ended, in order.
@@ -251,6 +255,11 @@ class Desk:
                 if effect.verdict is Verdict.IMPOSSIBLE:
                     event = self.submitted[task]
                     check_impossible(event, effect, self.replies, self.lives)
+            case Requeued(task, past):
+                assert past.runs
+                assert past.sent >= len(past.runs)
+                assert task in self.state.tasks
+                self.requeued[task] = past
             case WakeAt(when):
                 assert all(when < other for other in self.alarms), "a redundant alarm"
                 self.alarms.append(when)

@@ -63,7 +63,7 @@ def test_too_long_ago_is_unknown_and_the_answer_says_so():
         desk.reply(f"a{number}.0")
     desk.submit("b.0", after=needs("a1.0"))
     assert desk.verdict("b.0") is Verdict.INVALID
-    assert desk.reason("b.0").endswith("there was none, or it ended more than 3 tasks ago")
+    assert "there was none, or it ended more than 3 tasks ago" in desk.reason("b.0")
     desk.submit("b.1", after=needs("a3.0"))
     assert desk.running == ["b.1"]
 

@@ -8,6 +8,7 @@ from ipyviews.core.effects import Dispatch, Verdict
 from ipyviews.core.events import EngineJoined, Found, Kind, Status, StrayEnded
 from ipyviews.ids import Attempt
 from tests.core.desk import Desk
+from tests.core.needs import needs
 
 RAN = Attempt("a-1.0", 0, 1, 2)
 
@@ -140,6 +141,23 @@ def test_a_direct_one_whose_engine_lives_fails_with_the_reason():
     assert desk.reason(RAN.task) == "its result was lost"
 
 
+def test_a_run_before_the_one_that_was_found_is_told_and_used_up_a_rerun():
+    desk = taken_over(RAN)
+    before = (RAN._replace(engine=1, number=1), "killed")
+    desk.submit(RAN.task, found=Found(RAN, before=before), reruns=1)
+    desk.lose(0)
+    assert desk.verdict(RAN.task) is Verdict.ENGINE_LOST
+    reply = desk.replies[RAN.task]
+    assert [(run.engine, run.lost_engine) for run in reply.runs] == [(1, True), (0, True)]
+    assert "the last of 2 engines that were lost with this task" in reply.reason
+
+
+def test_the_run_that_was_found_is_not_told_twice():
+    desk = taken_over()
+    desk.submit(RAN.task, found=Found(RAN, Status.OK, before=(RAN, "killed")))
+    assert [run.outcome for run in desk.replies[RAN.task].runs] == ["ok"]
+
+
 def test_a_run_on_an_engine_that_was_lost_since_counts_as_lost_with_it():
     desk = taken_over(RAN)
     desk.lose(0)
@@ -154,3 +172,72 @@ def test_the_loss_of_an_engine_with_a_stray_ends_that():
     desk.lose(0, restarting=True)
     desk.join(0, 2)
     assert desk.order == ["b-1.0"]
+
+
+@pytest.mark.parametrize("engine", [None, 0])
+def test_an_error_that_cannot_be_retried_anywhere_is_the_reply(engine):
+    desk = Desk(bundle=None)
+    desk.submit(RAN.task, engine, found=Found(RAN, Status.ERROR), retries=1)
+    assert desk.verdict(RAN.task) is Verdict.REPLIED
+
+
+@pytest.mark.parametrize("engine", [None, 0])
+def test_an_error_on_an_engine_that_is_lost_is_the_reply(engine):
+    desk = Desk(bundle=None, engines=1)
+    desk.lose(0)
+    desk.submit(RAN.task, engine, found=Found(RAN, Status.ERROR), retries=1)
+    assert desk.verdict(RAN.task) is Verdict.REPLIED
+
+
+def test_others_are_placed_when_a_run_is_taken_over_and_not_behind_it():
+    desk = taken_over(RAN)
+    for number in range(2, 5):
+        desk.submit(f"a-{number}.0", client="b")
+    desk.submit(RAN.task, found=Found(RAN))
+    desk.submit("a-6.0", client="b")
+    assert all(attempt.engine == 1 for attempt in desk.sent)
+
+
+def test_what_follows_others_has_no_second_place():
+    desk = taken_over()
+    follow = needs("a-0.0")
+    desk.submit(RAN.task, found=Found(RAN, lost="gone"), follow=follow, reruns=2)
+    assert desk.verdict(RAN.task) is Verdict.ENGINE_LOST
+    other = RAN._replace(task="a-2.0")
+    desk.submit("a-2.0", found=Found(other, Status.ERROR), follow=follow, retries=2)
+    assert desk.verdict("a-2.0") is Verdict.REPLIED
+    other = RAN._replace(task="a-3.0")
+    desk.submit("a-3.0", found=Found(other, Status.UNMET), follow=follow)
+    assert desk.verdict("a-3.0") is Verdict.REPLIED
+    assert not desk.sent
+
+
+def test_what_an_engine_that_lives_does_not_run_any_more_names_no_loss():
+    desk = taken_over()
+    desk.submit(RAN.task, 0, found=Found(RAN))
+    assert desk.verdict(RAN.task) is Verdict.ENGINE_LOST
+    assert "it may have run" in desk.reason(RAN.task)
+    assert not desk.replies[RAN.task].runs[0].lost_engine
+
+
+def test_each_run_that_is_repeated_is_told_with_what_is_left():
+    desk = Desk(engines=2)
+    desk.submit("a-1.0", retries=1, reruns=1)
+    desk.fail("a-1.0")
+    assert desk.requeued["a-1.0"].retries == 0
+    desk.lose(desk.attempt("a-1.0").engine)
+    past = desk.requeued["a-1.0"]
+    assert [run.outcome for run in past.runs] == ["error", "killed by SIGKILL"]
+    assert past[1:] == (0, 0, 2)
+
+
+def test_a_task_with_a_past_goes_on_from_there():
+    before = Desk(engines=2)
+    before.submit("a-1.0", reruns=1)
+    before.lose(before.attempt("a-1.0").engine)
+    desk = Desk(engines=2)
+    desk.submit("a-1.0", reruns=1, past=before.requeued["a-1.0"])
+    assert desk.attempt("a-1.0").number == 2
+    desk.lose(desk.attempt("a-1.0").engine)
+    assert desk.verdict("a-1.0") is Verdict.ENGINE_LOST
+    assert len(desk.replies["a-1.0"].runs) == 2

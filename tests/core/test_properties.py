@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from ipyviews.core.effects import Run, Verdict
+from ipyviews.core.effects import UNANSWERED, Past, Run, Verdict
 from ipyviews.core.events import Found, Kind, Status, StrayEnded
 from ipyviews.core.schemes import SCHEMES
 from ipyviews.ids import Attempt
@@ -133,18 +133,58 @@ class Cluster(RuleBasedStateMachine):
     @rule(
         pick=PICKS,
         status=st.none() | STATUSES,
-        lost=st.sampled_from(["", "", "it may have run"]),
+        how=st.tuples(st.sampled_from(["", "", "it may have run"]), st.booleans()),
         is_direct=st.booleans(),
         wishes=WISHES,
     )
-    def claim(self, pick: int, status, lost: str, is_direct: bool, wishes: dict) -> None:
+    def claim(self, pick: int, status, how, is_direct: bool, wishes: dict) -> None:
         """The client of a controller before this one is back: its task runs, has ended, is lost."""
+        lost, lives = how
         stray, kind = self.strays.pop(pick % len(self.strays))
         if status is not None or lost:
             self.desk.feed(StrayEnded(self.desk.now, stray))
-        found = Found(stray, lost=lost) if lost else Found(stray, status)
+        # Only a balanced one is run again.
+        before = (stray._replace(number=1), "killed") if lives and not is_direct else None
+        found = Found(stray, status, before=before)
+        if lost:
+            found = Found(stray, lost=lost, lives=lives, before=before)
         engine, client = stray.engine if is_direct else None, stray.task[0]
         self.desk.submit(stray.task, engine, client, kind=kind, found=found, **wishes)
+
+    @rule(
+        run=st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(1, 3)),
+        told=st.tuples(STATUSES, st.just(""))
+        | st.tuples(st.none(), st.sampled_from(["", "?"]), st.booleans()),
+        client=CLIENTS,
+        place=st.just("direct") | ALLOWED,
+        follow=st.sampled_from([None, needs("x-1.0")]),
+        wishes=WISHES | KINDS.map(lambda kind: {"kind": kind}),
+    )
+    def claim_what_ran_anywhere(self, run, told, client, place, **what) -> None:
+        """Also on an engine that is lost, was never there, or has another life now."""
+        self.requests += 1
+        task = f"{client}-{self.requests}.0"
+        found = Found(Attempt(task, *run), told[0], None, *told[1:])
+        what |= what.pop("wishes")
+        if place == "direct":
+            self.desk.submit(task, run[0], client, found=found, **what | {"follow": None})
+            return
+        allowed = None if place is None else place | {run[0]}
+        self.desk.submit(task, None, client, allowed=allowed, found=found, **what)
+
+    @rule(
+        client=CLIENTS,
+        engine=st.none() | ENGINES,
+        outcomes=st.lists(st.sampled_from([*Status, "killed", UNANSWERED]), min_size=1, max_size=3),
+        left=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    )
+    def come_back_with_a_past(self, client: str, engine, outcomes: list, left) -> None:
+        """It has run under a controller before this one, and was queued when that died."""
+        self.requests += 1
+        task = f"{client}-{self.requests}.0"
+        runs = tuple(Run(engine or 0, 1, 0.0, 0.0, str(outcome)) for outcome in outcomes)
+        past = Past(runs, *left, sent=len(runs) + 1)
+        self.desk.submit(task, engine, client, retries=2, reruns=2, past=past)
 
     @precondition(lambda self: self.desk.state.tasks)
     @rule(pick=PICKS)
@@ -275,16 +315,20 @@ class Cluster(RuleBasedStateMachine):
         """No task runs more often than it may, nor where it may not."""
         for task, reply in self.desk.replies.items():
             event = self.desk.submitted[task]
+            past = len(event.past.runs) if event.past else 0
+            left = event.past or event
+            assert reply.runs[:past] == (event.past.runs if event.past else ())
             # Once more if it was one of several on an engine that was lost.
-            extra = event.retries + (event.reruns + 1 if event.engine is None else 0)
-            tried = [run for run in reply.runs if event.engine is not None or not is_unmet(run)]
+            extra = left.retries + (left.reruns + 1 if event.engine is None else 0)
+            runs = reply.runs[past:]
+            tried = [run for run in runs if event.engine is not None or not is_unmet(run)]
             assert len(tried) <= 1 + extra
-            for run in reply.runs:
+            for run in runs:
                 assert event.engine in (None, run.engine)
                 assert event.allowed is None or run.engine in event.allowed
-            for number, run in enumerate(reply.runs):
+            for number, run in enumerate(runs):
                 if event.engine is None and is_unmet(run):
-                    assert run.engine not in {later.engine for later in reply.runs[number + 1 :]}
+                    assert run.engine not in {later.engine for later in runs[number + 1 :]}
 
     def check_replay(self) -> None:
         again = self.desk.new_state()

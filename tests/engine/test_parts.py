@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import hmac
 import importlib.metadata
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,32 @@ def test_what_ran_when_a_controller_died_is_not_queued_again_until_its_answer_ha
     assert work.holds() == ["b", "c"]
     work.acknowledged(["a"])
     assert not work.add(calls("a"))
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 200])
+def test_a_signature_is_an_hmac_with_sha_256_whatever_the_length_of_the_key(size):
+    key, parts = bytes(range(size)), [b"header", b"{}", b"{}", b"content"]
+    expected = hmac.new(key, b"".join(parts), "sha256").hexdigest().encode()
+    assert frames.sign(key, parts) == expected
+    assert frames.sign(key, parts) == expected
+
+
+@pytest.mark.parametrize("blanks", ["", " \n\t"])
+def test_json_is_read_with_blanks_around_it_and_not_with_anything_else(blanks):
+    packed = f'{blanks}{{"a": [1, "\u00fc"]}}{blanks}'.encode()
+    assert frames.load(packed, "strict") == {"a": [1, "\u00fc"]}
+    assert frames.load(memoryview(packed), "strict") == {"a": [1, "\u00fc"]}
+    for wrong in (packed + b"x", packed[: packed.index(b"}")], b"", b"\xff"):
+        with pytest.raises(ValueError, match=r"."):
+            frames.load(wrong, "strict")
+
+
+def test_a_message_has_the_date_of_its_making_in_utc():
+    before = datetime.now(UTC)
+    dates = [frames.date() for _ in range(1000)]
+    after = datetime.now(UTC)
+    assert sorted(dates) == dates
+    assert all(before <= datetime.fromisoformat(date) <= after for date in (dates[0], dates[-1]))
 
 
 @pytest.mark.parametrize("changed", ["part", "small buffer", "large length", "count"])

@@ -109,8 +109,8 @@ def test_a_repeated_attempt_is_answered_from_what_is_kept():
 def test_of_more_than_is_kept_the_names_remain():
     box = Kept(most_bytes=5000)
     for number, attempt in enumerate("abcde"):
-        box.add(number, [answer(attempt, bytes(500))])
-    box.add(9, [answer("large", bytes(10_000))])
+        box.add(number, [attempt], [Outcome({}, [bytes(500)])])
+    box.add(9, ["large"], [Outcome({}, [bytes(10_000)])])
     assert list(box.gone) == ["a", "b", "large"]
     assert [[attempt for attempt, _ in one] for one in box.take()] == [["c"], ["d"], ["e"]]
     assert len(box) == 0
@@ -118,12 +118,7 @@ def test_of_more_than_is_kept_the_names_remain():
 
 def test_a_kept_answer_is_as_it_was_sent():
     kept, value = Kept(), bytearray(b"before")
-    kept.add(1, [answer("a", value)])
+    kept.add(1, ["a"], [Outcome({}, [value])])
     value[:] = b"after!"
-    assert kept.find("a")[1].buffers == [b"before"]
+    assert kept.find("a").buffers == [b"before"]
     assert kept.find("b") is None
-
-
-def answer(attempt: str, value: Any) -> tuple[Call, Outcome]:
-    request = Request([b"c"], {"msg_id": attempt, "session": "s"}, {}, {}, [])
-    return Call(attempt, request, b"", []), Outcome({}, [value])

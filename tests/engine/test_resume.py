@@ -10,6 +10,7 @@ import pytest
 from ipyviews.engine import cells as cells_module
 from ipyviews.engine import kept as kept_module
 from ipyviews.engine import printed as printed_module
+from ipyviews.engine.adapter import Kernel
 from ipyviews.engine.cells import MOST_BYTES, MOST_CELLS, Cells
 from ipyviews.engine.printed import Printed
 from ipyviews.protocol.wire import Wire
@@ -70,11 +71,10 @@ def test_of_older_cells_the_names_are_remembered_and_if_not_that_is_told(monkeyp
 def test_of_answers_the_names_are_remembered_and_if_not_that_is_told(monkeypatch):
     monkeypatch.setattr(kept_module, "MOST_NAMES", 3)
     kept = kept_module.Kept(most_bytes=0)
-    call, outcome = SimpleNamespace(attempt="a"), SimpleNamespace(buffers=[])
     for number in range(3):
-        kept.add(number, [(call, outcome)])
+        kept.add(number, ["a"], [SimpleNamespace(buffers=[])])
     assert not kept.overflowed
-    kept.add(3, [(call, outcome)])
+    kept.add(3, ["b"], [SimpleNamespace(buffers=[])])
     assert kept.overflowed
 
 
@@ -146,6 +146,35 @@ def test_dates_and_buffers_are_as_on_the_wire():
     ((told, buffers),) = printed.told()
     assert told["messages"][0][3:] == ["2026-01-01T00:00:01.000005Z", 1]
     assert buffers == [b"xyz"]
+
+
+@pytest.mark.parametrize("content", [{"data": "text"}, {"data": None}, ["x"], None, {"text": 1}])
+def test_messages_of_any_form_are_kept(content):
+    printed = Printed()
+    header = {"msg_type": "their_own", "date": "d"}
+    printed.sent({"header": header, "parent_header": {"msg_id": "a/0.1/1"}, "content": content}, [])
+    ((told, _),) = printed.told()
+    assert told["messages"] == [["their_own", content, {}, "d", 0]]
+
+
+def test_what_watches_messages_keeps_none_from_being_sent():
+    sent = []
+
+    class Session:
+        def send(self, _stream, *message, **_named):
+            sent.append(message)
+            return {"header": {}}
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    kernel = Kernel.__new__(Kernel)
+    kernel._kernel = SimpleNamespace(session=Session())
+    undo = kernel.on_send(fail, fail)
+    assert kernel._kernel.session.send(None, "stream", {}) == {"header": {}}
+    undo()
+    kernel._kernel.session.send(None, "other")
+    assert [message[0] for message in sent] == ["stream", "other"]
 
 
 # -- real kernels

@@ -414,6 +414,14 @@ async def test_programs_die_with_a_killed_agent(start, wait_until):
     await link.close()
 
 
+def test_agent_and_so_whatever_it_forks_tells_where_it_crashed(start):
+    agent = start()
+    with (agent.folder / "log").open() as log:
+        os.kill(agent.pid, signal.SIGSEGV)
+        agent.wait(10)
+        assert "Fatal Python error: Segmentation fault" in log.read()
+
+
 def test_agent_told_to_end_by_signal_ends_everything(start):
     agent = start()
     os.kill(agent.pid, signal.SIGTERM)

@@ -110,6 +110,11 @@ def test_engines_get_environment_and_folder(tmp_path):
 def test_plain_provisioner_does_the_same_job():
     with Cluster(n=2, provisioner="plain") as rc:
         assert rc[:].apply_sync(sum, [1, 2]) == [3, 3]
+        rc[1].apply_sync(lambda: len(bytearray(300_000_000)))
+        with pytest.raises(EngineError) as caught:
+            rc[1].apply_sync(lambda: __import__("os")._exit(3))
+        assert caught.value.report.exit_code == 3
+        assert caught.value.report.peak_memory > 300_000_000
 
 
 @kernels

@@ -1,15 +1,18 @@
 """Exits in words."""
 
+import json
 import os
 import resource
+from dataclasses import asdict
 
 import pytest
 
-from ipyviews.launching import memory
+from ipyviews.launching import link, memory
 from ipyviews.launching.exits import (
     TAIL_SIZE,
     OutOfMemoryWatch,
     crash_place,
+    keep_exit,
     report_exit,
     split_trace,
 )
@@ -175,3 +178,17 @@ def test_group_of_a_container_is_the_root(tmp_path):
 
 def test_system_that_tells_nothing_is_no_evidence(tmp_path):
     assert not OutOfMemoryWatch(tmp_path).is_evident()
+
+
+def test_the_exits_of_hundreds_of_engines_fit_into_one_line():
+    exits = {}
+    for number in range(500):
+        report = report_exit(number, -9, tail=b"\xff" * (TAIL_SIZE if number < 400 else 100))
+        keep_exit(exits, {"kernel": f"e{number}", **asdict(report)})
+    keep_exit(exits, {"kernel": "e7", **asdict(report_exit(7, 3, tail=b"the last"))})
+    assert len(json.dumps(list(exits.values()))) < link._LINE_LIMIT
+    assert len(exits) == 500
+    assert exits["e7"]["tail"] == "the last"
+    assert exits["e499"]["tail"] == 100 * "\ufffd"
+    assert exits["e0"]["tail"] == ""
+    assert exits["e0"]["sentence"] == "killed by SIGKILL"

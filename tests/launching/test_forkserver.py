@@ -1,6 +1,7 @@
 """What may be forked."""
 
 import os
+import subprocess
 import sys
 import threading
 import types
@@ -99,3 +100,31 @@ def test_image_without_ipykernel_says_why(monkeypatch):
 
 def test_arguments_of_the_kernel_follow_the_module():
     assert kernel_arguments(ENGINE) == ["-f", "/x/e0.json", "--ext=ipyviews.engine"]
+
+
+def test_a_crash_right_after_the_fork_is_told():
+    program = (
+        "import ctypes, faulthandler, os\n"
+        "from ipyviews.launching import children\n"
+        "faulthandler.enable()\n"
+        "pid = children._fork()\n"
+        "if not pid: ctypes.string_at(0)\n"
+        "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -11)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "in string_at" in ended.stderr
+
+
+def test_what_only_the_controller_imports_is_not_in_the_image_it_is_forked_from():
+    look = (
+        "import sys; from ipyviews.launching.forkserver import WarmImage; "
+        "print(WarmImage().take_in_common(), *sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    can_be_forked, *modules = told.stdout.split()
+    assert can_be_forked == str(sys.platform == "linux")
+    assert not any(name.startswith("ipyviews.controller") for name in modules)
+    assert sys.platform != "linux" or "zmq" in modules

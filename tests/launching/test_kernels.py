@@ -4,14 +4,17 @@ import asyncio
 import os
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.provisioning import LocalProvisioner
 
 from ipyviews.errors import ClusterError, UsageError
 from ipyviews.launching.exits import TAIL_SIZE
-from ipyviews.launching.kernels import KernelRequest
+from ipyviews.launching.kernels import KernelRequest, _reap
 from tests.launching.conftest import make_box
 
 pytestmark = pytest.mark.kernels
@@ -187,6 +190,20 @@ async def test_peak_memory_is_told(box):
     await box.run(client, "x = bytearray(200_000_000); del x")
     client.execute("import os; os._exit(0)")
     assert (await box.exit())[2].peak_memory_kb > 200_000
+
+
+def test_a_child_is_waited_for_once_and_its_memory_told_where_it_is_known():
+    provisioner = LocalProvisioner(kernel_id="e0", kernel_spec=KernelSpec())
+    assert _reap(provisioner) is None
+    provisioner.process = process = subprocess.Popen(["sleep", "100"])
+    assert _reap(provisioner) is None
+    assert process.returncode is None
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    # It had less than this process, and that is what the system counts from.
+    assert _reap(provisioner) is None
+    assert process.returncode == -9
+    assert process.poll() == -9
 
 
 @pytest.mark.parametrize("now", [False, True])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 import pytest
@@ -144,7 +143,9 @@ def test_special_errors_are_shown_once_and_the_next_cell_runs(magics, capsys, co
     assert text.count("[0-3:execute]") == 1
     assert len(error.failures) == 4
     assert len(text.splitlines()) <= 50
-    assert "ipyviews" not in text.replace("error.failures", "").replace(sys.prefix, "")
+    # The tests may lie in a folder of any name.
+    assert "ipyviews/engine" not in text
+    assert "ipyviews_magics" not in text
     assert magics.run_cell("%%px -o after\nprint(me)").success
     assert magics.user_ns["after"].stdout == ["0\n", "1\n", "2\n", "3\n"]
 

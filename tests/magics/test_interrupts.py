@@ -45,14 +45,18 @@ def press():
 def pressed(when):
     """Press Ctrl-C in the block, once `when` returns."""
 
+    entered = threading.Event()
+
     def action():
+        entered.wait()
         when()
         press()
 
     thread = threading.Thread(target=action)
+    thread.start()
     with contextlib.suppress(KeyboardInterrupt):
-        thread.start()
         try:
+            entered.set()
             yield
         finally:
             thread.join()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import struct
 from typing import TYPE_CHECKING
 
@@ -66,15 +65,6 @@ async def connect(info: dict, channel: str = "shell"):
     if info["transport"] == "tcp":
         return await asyncio.open_connection(info["ip"], port)
     return await asyncio.open_unix_connection(f"{info['ip']}-{port}")
-
-
-def open_socket(info: dict, channel: str = "shell") -> socket.socket:
-    """Connect as one who then says nothing."""
-    if info["transport"] == "tcp":
-        return socket.create_connection((info["ip"], info[f"{channel}_port"]), timeout=30)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.connect(f"{info['ip']}-{info[f'{channel}_port']}")
-    return made
 
 
 async def shake_hands(info: dict, channel: str = "shell"):

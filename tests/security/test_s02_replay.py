@@ -6,7 +6,7 @@ import pytest
 
 from ipyviews.errors import ProtocolError
 from ipyviews.protocol.wire import Wire
-from tests.chaos.scale import scale
+from tests.chaos.scale import count, scale
 from tests.security.decoders import KEY as ENGINE_KEY
 from tests.security.test_s01_forged import channel, message
 
@@ -33,6 +33,7 @@ def test_s02_a_replay_to_the_same_receiver_is_refused_after_a_flood_of_rubbish()
     with pytest.raises(ProtocolError, match="seen before"):
         receiver.decode(frames)
     assert receiver.decode(message(sender, "life")).msg_id == "client-1"
+    count("S2", rubbish=FLOOD)
 
 
 def test_s02_a_replay_after_a_controller_restart_is_refused():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import json
 import resource
 import tracemalloc
 
@@ -16,13 +17,13 @@ from ipyviews.protocol import wire
 from ipyviews.protocol.wire import Wire, pack
 from ipyviews.transport import zeromq
 from ipyviews.transport.base import MOST_BYTES
-from tests.chaos.scale import scale
+from ipyviews.version import __version__
+from tests.chaos.scale import count, most, scale
 from tests.security.raw import (
     GREETING,
     connect,
     frame_head,
     is_closed,
-    open_socket,
     real_world,
     shake_hands,
     zeromq_router,
@@ -116,6 +117,14 @@ def test_s04_deep_nesting_is_refused_where_it_would_be_encoded_again():
         wire.bundle(due)
 
 
+@pytest.mark.parametrize("session", ["x\ud800", "a/b", 65 * "x"])
+async def test_s04_a_session_id_that_is_no_plain_text_is_not_heard(start_driver, session):
+    world = await start_driver(0)
+    world.stranger(session=session).send("control", "hello_request", {"version": __version__})
+    await eventually(lambda: world.counters["unverified"] == 1)
+    assert len(world.driver.clients) == 0
+
+
 async def test_s04_deep_replies_of_an_engine_reach_their_client(start_driver):
     world = await start_driver(2)
     client = await world.client()
@@ -154,7 +163,7 @@ def test_s04_what_a_client_cannot_send_is_one_sentence(monkeypatch):
 def test_s04_a_result_too_large_for_a_message_is_an_error(monkeypatch):
     monkeypatch.setattr(codec, "MOST_BYTES", 1000)
     outcome = outcomes.Outcome({"status": "ok", "held": [1]}, [b"", bytes(1000)])
-    outcomes.shorten(outcome, "f")
+    outcomes.shorten(outcome, "f", codec.too_much(outcome.buffers))
     assert (outcome.content["status"], outcome.content["ename"]) == ("error", "UsageError")
     assert outcome.content["evalue"].startswith("f returned what cannot be sent back: it has")
     assert (outcome.buffers, outcome.content["held"]) == ([], [1])
@@ -173,29 +182,51 @@ def test_s04_a_call_too_large_for_a_message_fails_and_the_next_is_served(start, 
     assert rc[0].apply_sync(len, b"1") == 1
 
 
+#: Connects so many times, says so little, and stays.
+IDLER = """
+import json, socket, sys
+count, greets, family, address = json.loads(sys.argv[1])
+idle = []
+for _ in range(count):
+    idle.append(socket.socket(getattr(socket, family)))
+    idle[-1].connect(address if isinstance(address, str) else tuple(address))
+    if greets:
+        idle[-1].sendall(b"\\xff" + bytes(8) + b"\\x7f")
+print(json.dumps(len(idle)), flush=True)
+sys.stdin.readline()
+"""
+
+CONNECTIONS = scale(300, 10_000)
+
+
 @pytest.fixture
 def many_files():
-    """Allow as many descriptors as the system lets us; tells how many."""
+    """Allow us, and programs that we start, as many descriptors as the system does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < CONNECTIONS + 200:
+        pytest.skip(f"no process may have more than {hard} files here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield hard
+    yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])
 @pytest.mark.parametrize("greets", [False, True], ids=["silent", "half a handshake"])
-async def test_s04_idle_connections_keep_nobody_out(run_root, transport, greets, many_files):
-    count = min(scale(300, 10_000), many_files // 2 - 200)
+async def test_s04_idle_connections_keep_nobody_out(
+    run_root, script, transport, greets, many_files
+):
     async with real_world(run_root, transport) as world:
-        with contextlib.ExitStack() as stack:
-            info, before = world.driver.connection_info(1), psutil.Process().memory_info().rss
-            for _ in range(count):
-                idle = stack.enter_context(open_socket(info))
-                if greets:
-                    idle.sendall(b"\xff" + bytes(8) + b"\x7f")
-            assert await serves(world)
-            # Both ends are in this process.
-            assert psutil.Process().memory_info().rss - before < count * 200_000 + 20e6
+        info, before = world.driver.connection_info(1), psutil.Process().memory_info().rss
+        ip, port = info["ip"], info["shell_port"]
+        told = ["AF_UNIX", f"{ip}-{port}"] if transport == "ipc" else ["AF_INET", [ip, port]]
+        idle = script(IDLER, json.dumps([CONNECTIONS, greets, *told]))
+        assert await asyncio.to_thread(idle.read) == CONNECTIONS
+        assert await serves(world)
+        grown = psutil.Process().memory_info().rss - before
+        count("S4", connections=CONNECTIONS)
+        most("S4", bytes_grown=grown)
+        assert grown < CONNECTIONS * 200_000 + 20e6
+        idle.tell()
 
 
 async def test_s04_who_does_not_finish_the_handshake_is_sent_away(run_root, monkeypatch):

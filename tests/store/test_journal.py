@@ -64,6 +64,19 @@ def test_frames_go_with_their_note(reopen):
     assert journal.frames("task", "one") == []
 
 
+def test_frames_may_be_made_where_they_are_written(reopen):
+    journal, threads = reopen(), []
+
+    def make():
+        threads.append(threading.current_thread().name)
+        return [b"made"]
+
+    journal.put("task", "one", {}, make)
+    journal.drop("task", "two")
+    assert reopen().frames("task", "one") == [b"made"]
+    assert threads == ["ipyviews-journal"]
+
+
 def test_what_was_written_survives_sigkill(reopen, tmp_path):
     done = subprocess.run([sys.executable, "-c", DYING, str(tmp_path / "state.db")], check=False)
     assert done.returncode == -9
@@ -105,4 +118,57 @@ def test_who_waits_is_told_too_when_nothing_can_be_written(reopen, tmp_path, cap
     journal.put("engine", "a", {})
     journal.when_written(told.set)
     assert told.wait(20)
-    assert "notes were not written" in caplog.text
+    assert "1 notes were not written, the last of engine a: no such table" in caplog.text
+
+
+def wait_for(journal):
+    """Wait until what was put before has been tried."""
+    told = threading.Event()
+    journal.when_written(told.set)
+    assert told.wait(20)
+
+
+class Unreadable:
+    """Something that no file takes."""
+
+
+@pytest.mark.parametrize(("name", "frame"), [("a\ud800", b""), ("a", Unreadable())])
+def test_one_note_that_cannot_be_written_takes_no_other_with_it(reopen, caplog, name, frame):
+    journal = reopen()
+    # All in one transaction.
+    start, journal._start = journal._start, lambda: None
+    journal.put("engine", "0", {"n": 1})
+    journal.put("request", name, {}, [frame])
+    journal.put_all([("engine", "1", {"n": 2}), ("fleet", "wanted", {"n": 3})])
+    journal._start = start
+    wait_for(journal)
+    assert "1 notes were not written, the last of request a" in caplog.text
+    journal.put("engine", "2", {"n": 4})
+    journal = reopen()
+    assert journal.read("engine") == {"0": {"n": 1}, "1": {"n": 2}, "2": {"n": 4}}
+    assert journal.read("fleet") == {"wanted": {"n": 3}}
+    assert journal.read("request") == {}
+
+
+def test_what_found_no_room_is_written_once_there_is_room(reopen, caplog):
+    journal = reopen()
+    journal.put("engine", "0", {"n": 1})
+    wait_for(journal)
+    (pages,) = journal._db.execute("PRAGMA page_count").fetchone()
+    journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    for text in (20_000 * "x", 30_000 * "y"):
+        journal.put("engine", "1", {"text": text})
+        wait_for(journal)
+    assert "database or disk is full" in caplog.text
+    assert len(journal._late) == 1
+    journal._db.execute("PRAGMA max_page_count = 100000")
+    journal.drop("engine", "0")
+    assert reopen().read("engine") == {"1": {"text": 30_000 * "y"}}
+
+
+def test_who_waits_and_fails_ends_nothing(reopen, caplog):
+    journal = reopen()
+    journal.when_written(lambda: 1 / 0)
+    journal.put("engine", "0", {})
+    assert reopen().read("engine") == {"0": {}}
+    assert "ZeroDivisionError" in caplog.text

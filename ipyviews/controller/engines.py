@@ -1,4 +1,4 @@
-"""One engine of the cluster, through all its lives."""
+"""One engine, as the controller sees it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,21 @@ class Engine:
     stray: Attempt | None = None
     #: How it ended before it had.
     report: ExitReport | None = None
+    #: What it had begun when it was lost last.
+    begun: tuple[Attempt, ...] = ()
+    #: Whether it is started once more if its process ends before it has said anything.
+    has_spare: bool = True
+    #: Whether that is to be done now.
+    is_stillborn: bool = False
     reason: str | None = None
     #: The coroutine that brings it up or down, if any.
     work: asyncio.Task[None] | None = None
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether its process has said anything so far."""
+        is_new = self.former is None and (self.joining is None or not self.joining.has_answered)
+        return not is_new
 
     def enter(self, state: str, reason: str | None = None) -> None:
         """Change the state."""
