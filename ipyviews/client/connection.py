@@ -352,6 +352,7 @@ class Connection:
             msg_id = self.next_id()
             self._trace("->", f"{name}_request", msg_id, content)
             self._asked[msg_id] = Asked(future, name, content)
+            self._returning.asks(name, content)
             self._io.post(partial(self._link.tell, f"{name}_request", content, msg_id))
         return future
 

@@ -141,6 +141,14 @@ class Returning:
         self._end = end
         self._is_looking = False
         self._since = 0.0
+        #: Tasks to be stopped that have no reply so far.
+        self._cancelled: set[str] = set()
+
+    def asks(self, name: str, content: Fields) -> None:
+        """Note a request: tasks that are to be stopped are so by the next controller too."""
+        if name == "cancel":
+            named = self._cancelled.union(content["tasks"])
+            self._cancelled = named.intersection(self._ledger.pending)
 
     def watch(self, greeted: Answer[Fields]) -> None:
         """Look for another controller if a new client got no answer; its file may be an old one."""
@@ -206,6 +214,7 @@ class Returning:
             self._welcomed(answer.result())
             self._link.resume(self._asked)
             lost = self._send_again()
+            self._cancel_again()
             # Questions are about what was sent before.
             refused = self._ask_again()
         for asked in refused:
@@ -226,6 +235,11 @@ class Returning:
                 del self._asked[msg_id]
                 refused.append(asked)
         return refused
+
+    def _cancel_again(self) -> None:
+        self._cancelled.intersection_update(self._ledger.pending)
+        if self._cancelled:
+            self._link.tell("cancel_request", {"tasks": sorted(self._cancelled)})
 
     def _send_again(self) -> list[Task]:
         """Send again all requests with tasks that have no reply; return those that cannot be."""

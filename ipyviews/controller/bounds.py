@@ -43,6 +43,7 @@ def of_controller(performer: Performer, counters: Counter[str]) -> Bounds:
         "deaths": bound(
             len(fleet.deaths), deaths.MOST_DEATHS, fleet.deaths.count - len(fleet.deaths)
         ),
+        "found_bytes": bound(fleet.returns.size, None),
         "setup_bytes": bound(fleet.setups.size, setups.MOST_BYTES),
         "journal_bytes": bound(journal.size(fleet.folder), None),
         "log_bytes": bound(logs.size(fleet.folder), logs.MOST_BYTES * logs.FILES),

@@ -234,11 +234,12 @@ class Control:
         early = self._clients.doom(client, self._performer.unknown(named))
         event = CancelRequested(self._loop.time(), client, named)
         effects = self._performer.feed(event)
+        held = self._performer.withheld.cancel(client, named)
         interrupted = {effect.attempt.task for effect in effects if isinstance(effect, Interrupt)}
         ended = {effect.task for effect in effects if isinstance(effect, Reply)}
         removed = early + len(ended.difference(interrupted).intersection(named))
-        done = len(named) - removed - len(interrupted)
-        return {"removed": removed, "interrupted": len(interrupted), "done": done}
+        stopped = len(interrupted) + held
+        return {"removed": removed, "interrupted": stopped, "done": len(named) - removed - stopped}
 
     def _interrupt(self, client: ClientId, content: Fields) -> Fields:
         chosen = None

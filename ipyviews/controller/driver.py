@@ -148,7 +148,8 @@ class Driver:
         if self._journal is not None:
             await adoption.adopt(self.fleet, self._journal, self.config.n)
         if self.absent is not None:
-            self.absent.restore(self.requests, await self.records.written_down())
+            done = self.requests.retold.before = await self.records.written_down()
+            self.absent.restore(self.requests, done)
         self._listen()
 
     def _listen(self) -> None:
@@ -232,6 +233,7 @@ class Driver:
             pasts=performer.pasts,
         )
         self.records.submit_again = self.requests.submit_again
+        performer.withheld = self.requests.withheld
 
     def _make_silence(self) -> Silence:
         return Silence(

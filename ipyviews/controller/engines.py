@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.joining import Joined, Joining
     from ipyviews.controller.links import Link
     from ipyviews.ids import Attempt, EngineId
-    from ipyviews.launching.kernels import KernelRequest, LaunchedKernel
+    from ipyviews.launching.kernels import ExitReport, KernelRequest, LaunchedKernel
 
 
 @dataclass(slots=True)
@@ -33,6 +33,8 @@ class Engine:
     former: Joined | None = None
     #: What it runs for that one.
     stray: Attempt | None = None
+    #: How it ended before it had.
+    report: ExitReport | None = None
     #: What it had begun when it was lost last.
     begun: tuple[Attempt, ...] = ()
     #: Whether it is started once more if its process ends before it has said anything.

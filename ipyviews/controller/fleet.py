@@ -229,12 +229,19 @@ class Fleet:
         """Add an engine and bring it back, in the life it is in."""
         self._engines[engine.id] = engine
         self._feed(EngineExpected(self._loop.time(), engine.id))
+        if engine.former is not None:
+            self.returns.expect(engine.id)
         engine.work = self._loop.create_task(self._bring_up(engine, launch))
 
     def take_over_lost(self, engine: Engine, reason: str, report: ExitReport | None) -> None:
         """Add an engine that is gone; one that has just died may come back."""
         self._engines[engine.id] = engine
         self._feed(EngineExpected(self._loop.time(), engine.id))
+        if self._lose_former(engine, reason, report):
+            self._revive(engine)
+
+    def _lose_former(self, engine: Engine, reason: str, report: ExitReport | None) -> bool:
+        """Lose an engine before it has joined again; returns whether it may come back."""
         may_revive = report is not None and engine.kernel is not None
         revives = may_revive and self.revival.allows(engine.id, self._loop.time())
         name = (engine.id, engine.incarnation)
@@ -243,8 +250,7 @@ class Fleet:
             crash = crashes.read(str(engine.kernel.connection_file)) if engine.kernel else ""
             self.deaths.note(name, report, crash=crash, restarted=revives)
         self._lose(engine, reason, restarting=revives)
-        if revives:
-            self._revive(engine)
+        return revives
 
     # -- what happens ----------------------------------------------------------------------------
 
@@ -259,8 +265,11 @@ class Fleet:
             self._loop.call_later(LAST_WORDS_S, self._verdict, engine, incarnation, report)
         else:
             engine.reason = sentence
-            engine.is_stillborn = engine.has_spare and not engine.has_answered
-            self._note_death(engine, report, restarted=engine.is_stillborn)
+            if engine.former is None:
+                engine.is_stillborn = engine.has_spare and not engine.has_answered
+                self._note_death(engine, report, restarted=engine.is_stillborn)
+            else:
+                engine.report = report
             if engine.link is not None:
                 self._links.disconnect(engine.link, sentence)
 
@@ -381,6 +390,7 @@ class Fleet:
     async def _bring_up(
         self, engine: Engine, launch: Callable[[Engine], Awaitable[LaunchedKernel]]
     ) -> None:
+        revives = False
         try:
             try:
                 joined = await self._come_up(engine, launch)
@@ -391,14 +401,28 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - whatever it is, its tasks must not wait
             reason = engine.reason or str(error) or type(error).__name__
             log.warning("engine %s did not come up: %s", engine.id, reason)
-            if engine.state == "starting":
-                self._lose(engine, f"it did not start: {reason}")
-            if engine.kernel is not None:
+            revives = self._lose_unjoined(engine, reason)
+            if engine.kernel is not None and not revives:
                 await engine.kernel.shutdown(now=True)
         else:
             self._welcome(engine, joined)
         finally:
+            former = engine.former
             engine.joining = engine.former = engine.stray = engine.work = None
+        if revives:
+            self._revive(engine)
+        if former is not None:
+            self.returns.told(engine.id)
+
+    def _lose_unjoined(self, engine: Engine, reason: str) -> bool:
+        """Lose an engine that could not join, or not again; returns whether it may come back."""
+        if engine.former is not None:
+            self.returns.missed(engine.id, engine.incarnation, reason)
+            engine.joined = engine.former
+            return engine.state == "starting" and self._lose_former(engine, reason, engine.report)
+        if engine.state == "starting":
+            self._lose(engine, f"it did not start: {reason}")
+        return False
 
     def _second_start(self, engine: Engine) -> Callable[[Engine], Awaitable[LaunchedKernel]]:
         """Begin the life after one that ended before it said anything: no fault of its user's."""

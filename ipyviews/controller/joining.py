@@ -35,8 +35,10 @@ SETUP_LIMIT_S = 600.0
 
 _WITHOUT = "client.restart(setup=False) starts the engine without them"
 
-#: Kernels without a welcome are asked this often until their status arrives [s].
+#: Kernels without a welcome are asked this often until their status arrives [s]; slower each time.
 ASK_AGAIN_S = 0.1
+ASK_SLOWER = 1.1
+ASK_SELDOM_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Joining:
         self._links.subscribe(self._link, kernel.url("iopub"), self._topic)
         info = await self._ask("kernel_info_request", {}, START_LIMIT_S)
         self.has_answered = True
-        await self._prove_output()
+        await self._prove_output("shell", STEP_LIMIT_S)
         language = str((info.get("language_info") or {}).get("name", "unknown"))
         has_subshells = "kernel subshells" in (info.get("supported_features") or ())
         report, remark = await self._extend() if language == "python" else (None, "")
@@ -114,6 +116,9 @@ class Joining:
     async def again(self, joined: Joined) -> dict[str, Any]:
         """Join an engine that another controller had joined; it may be busy.
 
+        It may also be stopped, or compute without ever letting go: however long that takes, it is
+        not dead.
+
         Returns
         -------
         dict
@@ -122,18 +127,18 @@ class Joining:
         Raises
         ------
         ClusterError
-            When it is silent for too long, or ends.
+            When it ends.
         """
         kernel = self._link.kernel
         self._links.connect(self._link, "shell", kernel.url("shell"))
         self._links.connect(self._link, "control", kernel.url("control"))
         self._links.subscribe(self._link, kernel.url("iopub"), self._topic)
         # Its main thread may be at a cell for hours: nothing is asked on shell.
-        await self._prove_output("control")
+        await self._prove_output("control", None)
         if not joined.can_apply:
             return {}
         self._links.connect(self._link, "apply", joined.apply_url)
-        return await self._ask("resume_request", {}, STEP_LIMIT_S, channel="apply")
+        return await self._ask("resume_request", {}, None, channel="apply")
 
     def heard(self, message: Message) -> None:
         """Take a message from iopub while the engine joins."""
@@ -141,18 +146,24 @@ class Joining:
         if is_welcome or message.parent_id.startswith(self._link.prefix):
             self._published.set()
 
-    async def _prove_output(self, channel: str = "shell") -> None:
-        deadline = asyncio.get_running_loop().time() + STEP_LIMIT_S
-        while not self._published.is_set():
-            try:
-                await asyncio.wait_for(self._published.wait(), ASK_AGAIN_S)
-            except TimeoutError:
-                if asyncio.get_running_loop().time() > deadline:
-                    sentence = f"its output did not arrive within {STEP_LIMIT_S:.0f} s"
-                    raise ClusterError(sentence) from None
-                self._links.request(self._link, channel, "kernel_info_request", {})
+    async def _prove_output(self, channel: str, limit_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._ask_for_output(channel)
+        except TimeoutError:
+            raise ClusterError(f"its output did not arrive within {limit_s:.0f} s") from None
         assert self._link.sub is not None  # noqa: S101 - subscribed in run
         self._link.sub.unsubscribe(self._topic)
+
+    async def _ask_for_output(self, channel: str) -> None:
+        pause = ASK_AGAIN_S
+        while not self._published.is_set():
+            try:
+                await asyncio.wait_for(self._published.wait(), pause)
+            except TimeoutError:
+                self._links.request(self._link, channel, "kernel_info_request", {})
+                # They wait for one that is stopped.
+                pause = min(pause * ASK_SLOWER, ASK_SELDOM_S)
 
     async def _extend(self) -> tuple[EngineReport | None, str]:
         """Load the extension, by source where it is not installed, and reach its channel.

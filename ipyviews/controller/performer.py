@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.records import Records
     from ipyviews.controller.requests import PendingTask, Store
     from ipyviews.controller.sharing import Sharing
+    from ipyviews.controller.withheld import Withheld
     from ipyviews.core.effects import Effect, Run
     from ipyviews.core.events import Event
     from ipyviews.core.state import ControllerState
@@ -81,6 +82,7 @@ class Performer:
         self.records: Records
         self.pasts: Pasts
         self.sharing: Sharing
+        self.withheld: Withheld
         #: Called with a sentence when an event could not be handled.
         self.on_broken: Callable[[str], None] = lambda _why: None
         self._store = store

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.performer import error_content
+from ipyviews.controller.retold import Retold
 from ipyviews.controller.submissions import parse_submission
+from ipyviews.controller.withheld import Held, Withheld
 from ipyviews.core.events import CancelRequested, TaskSubmitted, TaskWaits
 from ipyviews.errors import IPyViewsError, ProtocolError, UsageError
 from ipyviews.ids import RequestId, TaskId, parse_attempt, task_id
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.records import Records
     from ipyviews.controller.returns import Returns
     from ipyviews.controller.setups import Setups
-    from ipyviews.controller.submissions import Submission
+    from ipyviews.controller.submissions import Submission, Terms
     from ipyviews.controller.turns import Turns
     from ipyviews.core.events import Event, Kind
     from ipyviews.ids import ClientId, EngineId
@@ -154,6 +157,8 @@ class Requests:
         self._life = life
         self._pasts = pasts
         self._returns = returns
+        #: What had ended while its client was taken for gone.
+        self.retold = Retold(records, clients)
         self._store = store
         self._clients = clients
         self._records = records
@@ -161,6 +166,10 @@ class Requests:
         self._feed = feed
         self._counters = counters
         self._loop = asyncio.get_running_loop()
+        #: What may have been on engines that have not told so far.
+        self.withheld = Withheld(
+            returns, clients, turns, lambda event: feed(event, None), self._loop.time
+        )
         #: The cells that engines run again; set by the driver.
         self.setups: Setups
 
@@ -267,7 +276,11 @@ class Requests:
         header: dict[str, Any],
         ours: dict[str, Any],
     ) -> Iterator[None]:
-        kind, choice, targets = submission.kind, submission.choice, submission.choice.targets
+        if submission.places is not None:
+            submission = self.retold.tell(client, request, submission)
+            if not submission.wanted:
+                return
+        choice, is_again = submission.choice, submission.places is not None
         terms, alike = choice.terms(0), len(choice.needs) == 1
         self._records.submitted(client, request, submission, header, ours)
         for place in submission.wanted:
@@ -278,12 +291,29 @@ class Requests:
             if not self._store.put(task, pending):
                 # Its client was taken for gone.
                 continue
-            found, flight, past = None, None, None
-            if submission.places is not None:
-                found, flight = self._returns.claim(task, pending)
-                past = self._pasts.take(task)
-            now, engine = self._loop.time(), None if targets is None else targets[place]
             terms = terms if alike else choice.terms(place)
-            event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found, past)
-            self._feed(event, flight)
+            if is_again or self.withheld:
+                make = partial(self._make, request, task, pending, terms, is_again=is_again)
+                if not self.withheld.keep(task, Held(pending, is_again, terms[4:], make)):
+                    make()
+            else:
+                self._make(request, task, pending, terms)
             yield
+
+    def _make(
+        self,
+        request: RequestId,
+        task: TaskId,
+        pending: PendingTask,
+        terms: Terms,
+        *,
+        is_again: bool = False,
+    ) -> None:
+        found, flight, past = None, None, None
+        if is_again:
+            found, flight = self._returns.claim(task, pending)
+            past = self._pasts.take(task)
+        client, submission, _ = pending
+        kind, now, engine = submission.kind, self._loop.time(), pending.engine
+        event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found, past)
+        self._feed(event, flight)

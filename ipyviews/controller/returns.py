@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipyviews.controller.outputs import Flight, conclusion
-from ipyviews.core.events import Found, Kind, StrayEnded
+from ipyviews.core.events import Found, Kind, Status, StrayEnded
 from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import ProtocolError
 from ipyviews.ids import Attempt, EngineId, TaskId, parse_attempt
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 #: How long clients of a controller that died have to come back [s].
 RETURN_S = 60.0
 
-#: Of the output of each attempt so much waits for its client [bytes].
+#: Of the output of each attempt so much waits for its client [bytes]; what a message weighs besides
+#: its content, about.
 MOST_OUTPUT = 2 * 1024 * 1024
+MESSAGE_BYTES = 1000
 
 _GONE = "it ran, and its result was lost with the controller"
+_LATE = f"it ran, and its client was back later than {RETURN_S:g} s after the controller died"
 _UNKNOWN = "the controller died, and the kernel cannot tell whether it ran"
 
 
@@ -134,9 +137,14 @@ class Returns:
         self._lost: dict[TaskId, Lost] = {}
         self._output: dict[TaskId, Output] = {}
         self._missed: list[Missed] = []
-        #: Engines that cannot tell whether they run a cell.
+        #: Engines that cannot tell whether they run a cell, and those that have forgotten more.
         self._mute: set[Link] = set()
+        self._forgetful: set[Link] = set()
         self._timer: asyncio.TimerHandle | None = None
+        #: Engines of the controller before this one that have told nothing so far.
+        self._untold: set[EngineId] = set()
+        #: Called when one of these has told, or is lost.
+        self.on_told: Callable[[], None] = lambda: None
 
     def open(self) -> None:
         """Begin to take note."""
@@ -148,6 +156,12 @@ class Returns:
         if self._timer is not None:
             self._timer.cancel()
 
+    @property
+    def size(self) -> int:
+        """What was found and waits for its clients. [bytes]."""
+        answers = sum(_weight(answered.reply) for answered in self._answered.values())
+        return answers + sum(output.size for output in self._output.values())
+
     # -- engines ---------------------------------------------------------------------------------
 
     def resumed(self, link: Link, told: Mapping[str, Any]) -> Attempt | None:
@@ -156,6 +170,8 @@ class Returns:
         for name in told.get("gone", ()):
             if (attempt := parse_attempt(str(name))) is not None:
                 self._lost[attempt.task] = Lost(attempt, _GONE, lives=True)
+        if told.get("forgot"):
+            self._forgetful.add(link)
         for name, content in told.get("cells", {}).items():
             self.replied(link, Message({}, {"msg_id": name}, {}, pack(content), [], []))
         name, number = told.get("running") or (told.get("cell"), -1)
@@ -163,10 +179,23 @@ class Returns:
         if attempt is None and name is not None:
             # A console's cell; one of ours may be waiting behind it.
             self._mute.add(link)
-        if attempt is None or attempt.task in self._answered:
+        if attempt is None:
             return None
-        self._running[attempt.task] = Running(attempt, link, number)
+        known = self._answered.get(attempt.task)
+        if known is not None and known.attempt == attempt:
+            return None
+        if _is_newer(attempt, known) and _is_newer(attempt, self._running.get(attempt.task)):
+            self._running[attempt.task] = Running(attempt, link, number)
         return attempt
+
+    def expect(self, engine: EngineId) -> None:
+        """Note an engine that is being taken over."""
+        self._untold.add(engine)
+
+    def told(self, engine: EngineId) -> None:
+        """Note that it has been, or is lost."""
+        self._untold.discard(engine)
+        self.on_told()
 
     def missed(self, engine: EngineId, incarnation: int, reason: str) -> None:
         """Note an engine that was lost while no controller was there."""
@@ -188,15 +217,20 @@ class Returns:
     def replied(self, link: Link, message: Message) -> bool:
         """Take an answer that nobody here has asked for; False if it means nothing."""
         attempt = parse_attempt(message.parent_id)
-        is_ours = attempt is not None and link.id == attempt.routing_id
-        if attempt is None or not self.is_open or not is_ours:
+        if attempt is None or link.id != attempt.routing_id:
             return False
-        known = self._answered.get(attempt.task)
-        if known is not None and known.attempt.number >= attempt.number:
+        # Whoever asks for it, and whether or not: its engine is free for others.
+        self._feed(StrayEnded(self._loop.time(), attempt))
+        running = self._running.get(attempt.task)
+        if is_known := running is not None and running.attempt == attempt:
+            del self._running[attempt.task]
+        if not self.is_open:
+            if is_known:
+                self._lost[attempt.task] = Lost(attempt, _LATE, lives=True)
+            return False
+        if not _is_newer(attempt, self._answered.get(attempt.task)):
             return False
         self._answered[attempt.task] = Answered(attempt, link, message)
-        if self._running.pop(attempt.task, None) is not None:
-            self._feed(StrayEnded(self._loop.time(), attempt))
         return True
 
     def published(self, link: Link, message: Message) -> bool:
@@ -239,6 +273,16 @@ class Returns:
 
     # -- clients ---------------------------------------------------------------------------------
 
+    def may_be_told(self, task: TaskId, pending: PendingTask) -> bool:
+        """Whether an engine may yet tell more of a task."""
+        if not self._untold or task in self._running or self._is_done(task, pending):
+            return False
+        return pending.engines is None or not self._untold.isdisjoint(pending.engines)
+
+    def _is_done(self, task: TaskId, pending: PendingTask) -> bool:
+        known = self._answered.get(task)
+        return known is not None and conclusion(known.reply, pending.kind)[0] is Status.OK
+
     def claim(self, task: TaskId, pending: PendingTask) -> tuple[Found | None, Flight | None]:
         """Tell what is known of a task that its client sends again, and its answer if there is one.
 
@@ -251,11 +295,11 @@ class Returns:
         """
         output, lost = self._output.pop(task, Output()), self._lost.pop(task, None)
         before = None if lost is None else (lost.attempt, lost.reason)
-        if (answered := self._answered.pop(task, None)) is not None:
-            self._running.pop(task, None)
+        answered, running = self._answered.pop(task, None), self._running.pop(task, None)
+        if answered is not None and (running is None or _is_newer(answered.attempt, running)):
             self._repeat(answered, pending, output)
             return self._pass_on(answered, pending, before, is_whole=output.is_whole)
-        if (running := self._running.pop(task, None)) is not None:
+        if running is not None:
             attempt, link, number = running
             flight = self._gate.open(
                 attempt.msg_id, attempt, pending.kind, pending.client, link, number
@@ -293,31 +337,34 @@ class Returns:
             if allowed is None or engine in allowed:
                 sentence = f"engine {engine} may have run task {task} and was lost: {reason}"
                 return Found(Attempt(task, engine, incarnation, 1), lost=sentence)
-        if pending.kind is Kind.APPLY:
-            return None
         for one in self._fleet:
-            link = one.link
-            is_mute = link is not None and (link in self._mute or not link.can_apply)
-            if is_mute and (allowed is None or one.id in allowed):
+            if self._is_unsure(one.link, pending.kind) and (allowed is None or one.id in allowed):
                 sentence = f"task {task} may have run on engine {one.id}: {_UNKNOWN}"
                 return Found(Attempt(task, one.id, one.incarnation, 1), lost=sentence, lives=True)
         return None
 
+    def _is_unsure(self, link: Link | None, kind: Kind) -> bool:
+        if link is None or link in self._forgetful:
+            return link is not None
+        return kind is Kind.EXECUTE and (link in self._mute or not link.can_apply)
+
     def _expire(self) -> None:
-        """Let go of what nobody has asked for."""
+        """Let go of what nobody has asked for, but for what must not run again in secret."""
         self.is_open = False
-        for _, link, reply in self._answered.values():
+        for task, (attempt, link, reply) in self._answered.items():
             number = reply.header.get("seq")
             self._receipts.received(link, reply.parent_id if number is None else int(number))
+            self._lost[task] = Lost(attempt, _LATE, lives=True)
         self._answered.clear()
         self._output.clear()
-        self._lost.clear()
-        self._missed.clear()
-        self._mute.clear()
 
 
 def _weight(message: Message) -> int:
-    return len(message.content) + sum(map(size_bytes, message.buffers))
+    return MESSAGE_BYTES + sum(map(size_bytes, (message.content, *message.buffers)))
+
+
+def _is_newer(attempt: Attempt, known: Running | Answered | None) -> bool:
+    return known is None or known.attempt.number < attempt.number
 
 
 def _parts(told: Sequence[Sequence[Any]], buffers: Sequence[Frame]) -> Iterator[Message]:

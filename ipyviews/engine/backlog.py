@@ -179,13 +179,13 @@ class Backlog:
     def drop_waiting(self) -> None:
         """Forget what has not begun: whoever asked for it will ask again."""
         with self.lock:
+            # What runs, or has an answer nobody acknowledged, stays known: it must not run again.
             for call in self.waiting:
                 self.outstanding.pop(call.attempt, None)
+                self._known.discard(call.attempt)
             self.waiting.clear()
             self.direct = 0
-            # The names may come again; what runs, or has its answer kept, is told.
-            self._known.clear()
-            self._oldest.clear()
+            self._oldest = deque(one for one in self._oldest if one[0] in self._known)
             self._forgotten = self.next - 1
 
     @property
@@ -258,6 +258,11 @@ class Backlog:
         with self.lock:
             for attempt in attempts:
                 self.outstanding.pop(attempt, None)
+
+    def acknowledged(self, attempts: Iterable[str]) -> None:
+        """Note that these answers have arrived: another controller may give the names again."""
+        with self.lock:
+            self._known.difference_update(attempts)
 
     def returned(self, attempts: Iterable[str]) -> None:
         """Note that these have been given back; only once that was sent."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: So many are remembered [count]; of larger replies only how they ended [bytes].
+#: So many are remembered [count]; of larger replies only how they ended [bytes]; of older ones
+#: only the names [count].
 MOST_CELLS = 100
 MOST_BYTES = 64 * 1024
+MOST_NAMES = 10_000
 
 
 class Cells:
@@ -24,6 +26,10 @@ class Cells:
         #: The one that was begun and has no reply.
         self.running: str | None = None
         self._replies: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        #: Those that ended and whose replies were dropped before they had arrived.
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        #: Whether of some not even the name is remembered.
+        self.overflowed = False
 
     def sent(self, msg_type: Any, content: Any, parent: Any) -> None:
         """Take note of a message that the kernel sends; from any thread."""
@@ -36,7 +42,10 @@ class Cells:
         if msg_type == "execute_reply":
             self._replies[name] = _small(content)
             if len(self._replies) > MOST_CELLS:
-                self._replies.popitem(last=False)
+                self._gone[self._replies.popitem(last=False)[0]] = None
+            if len(self._gone) > MOST_NAMES:
+                self._gone.popitem(last=False)
+                self.overflowed = True
             self.running = None
         elif content.get("execution_state") == "busy":
             self.running = name
@@ -45,6 +54,11 @@ class Cells:
         """Let go of replies that have arrived."""
         for name in names:
             self._replies.pop(name, None)
+            self._gone.pop(name, None)
+
+    def gone(self) -> list[str]:
+        """Name the older ones that nobody has acknowledged."""
+        return list(self._gone)
 
     def replies(self) -> dict[str, dict[str, Any]]:
         """Return the replies that are remembered."""

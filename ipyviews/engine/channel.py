@@ -294,7 +294,9 @@ class Channel:
             cells, numbers = _names(content, "cells"), content.get("numbers")
             known = [one for one in numbers if type(one) is int] if type(numbers) is list else []
             self.cells.forget(cells)
-            self.printed.forget(self.replies.acknowledge(known) + cells)
+            attempts = self.replies.acknowledge(known)
+            self._backlog.acknowledged(attempts)
+            self.printed.forget(attempts + cells)
         elif msg_type == "resume_request":
             self._resume(request)
         elif msg_type == "client_left":
@@ -354,7 +356,8 @@ class Channel:
         self._kernel.lift_send_limit()
         content = {
             "status": "ok",
-            "gone": self.replies.send_again(request),
+            "gone": self.replies.send_again(request) + self.cells.gone(),
+            "forgot": self.replies.overflowed or self.cells.overflowed,
             "running": None if running is None else [running.attempt, running.number],
             "cell": self.cells.running,
             "cells": self.cells.replies(),

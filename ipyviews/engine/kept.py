@@ -36,6 +36,8 @@ class Kept:
         self._size = 0
         #: Attempts whose answers were dropped unacknowledged.
         self.gone: deque[str] = deque(maxlen=MOST_NAMES)
+        #: Whether of some not even the name is remembered.
+        self.overflowed = False
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -46,14 +48,19 @@ class Kept:
         are_bytes = set(map(type, buffers)) <= {bytes}
         size = ANSWER_BYTES * len(attempts) + sum(map(len if are_bytes else size_bytes, buffers))
         if size > self._most:
-            self.gone.extend(attempts)
+            self._forget(attempts)
             return
         if not are_bytes:
             outcomes = [_as_it_is(outcome) for outcome in outcomes]
         self._messages[number] = (attempts, outcomes, size)
         self._size += size
         while self._size > self._most:
-            self.gone.extend(self._drop(next(iter(self._messages))))
+            self._forget(self._drop(next(iter(self._messages))))
+
+    def _forget(self, attempts: Iterable[str]) -> None:
+        for attempt in attempts:
+            self.overflowed |= len(self.gone) == MOST_NAMES
+            self.gone.append(attempt)
 
     def bounds(self) -> dict[str, int]:
         """Tell how much is kept and may be [bytes], and how many answers were dropped [count]."""

@@ -94,6 +94,11 @@ class Replies:
         with self._lock:
             return self._kept.bounds()
 
+    @property
+    def overflowed(self) -> bool:
+        """Whether of some that were dropped not even the name is remembered."""
+        return self._kept.overflowed
+
     def acknowledge(self, numbers: list[int]) -> list[str]:
         """Let go of messages that nobody will ask for again; returns their attempts."""
         with self._lock:

@@ -114,6 +114,24 @@ def test_what_has_no_reply_is_sent_again_to_the_next_controller_in_its_order(fak
     assert rc[0].apply_sync(pow, 2, 2) == 4
 
 
+def test_what_was_cancelled_and_has_not_ended_is_cancelled_at_the_next_controller_too(fake, rc):
+    fake.holding, fake.obeys_cancel = True, False
+    results = [rc[0].apply_async(abs, -number) for number in range(2)]
+    wait_until(lambda: len(fake.held) == 2)
+    (task,) = results[0].tasks
+    rc.connection.request("cancel", tasks=[task.id]).result(5)
+    fake.die()
+    fake.come_back("next")
+    wait_until(lambda: len(fake.held) == 2 and fake.sent("cancel_request"))
+    assert [content["tasks"] for content, _ in fake.sent("cancel_request")] == [[task.id]]
+    fake.release()
+    assert [result.get(5) for result in results] == [0, 1]
+    fake.die()
+    fake.come_back("last")
+    wait_until(lambda: not rc.connection._link.is_down)
+    assert not fake.sent("cancel_request")
+
+
 def test_what_is_called_meanwhile_waits_and_is_sent_once(fake, rc):
     fake.die()
     wait_until(lambda: rc.connection._link.is_down)

@@ -13,7 +13,7 @@ from ipyviews.controller.unfetched import RESULT_BYTES, Unfetched
 from ipyviews.engine.segments import Reference
 from ipyviews.ids import ClientId, TaskId
 from ipyviews.store.journal import Journal
-from tests.controller.lives import Lives
+from tests.controller.lives import Lives, again
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -50,6 +50,31 @@ async def results(client: Any, *tasks: str) -> list[list[bytes]]:
         assert told[task]["status"] == "final", told[task]
         found.append([frames.pop(0) for _ in range(told[task]["buffers"])])
     return found
+
+
+@pytest.mark.parametrize("controllers", [1, 2])
+async def test_a_client_that_is_back_after_all_has_the_results_of_what_went_on(lives, controllers):
+    client = await lives.client()
+    request = client.apply("stall", b"x", b"y", targets=[0, 1])
+    await eventually(lambda: all(kernel.running for kernel in lives.kernels.values()))
+    lives.driver.clients.leave(client.session, "its connection is gone")
+    await eventually(lambda: len(lives.driver._journal.read("request")) == 1)
+    await lives.take_over(await lives.die())
+    await lives.settle()
+    lives.kernels[0].finish()
+    await eventually(lambda: lives.driver.requests.retold.has_ended(f"{request}.0"))
+    if controllers > 1:
+        await lives.take_over(await lives.die())
+    await lives.greet(client)
+    again(client, request, [0, 1], function="stall", arguments=[b"x", b"y"], targets=[0, 1])
+    reply = await client.reply(f"{request}.0")
+    assert [bytes(buffer) for buffer in reply.buffers] == [b"x"]
+    assert len(reply.ours["attempts"]) == 1
+    await eventually(lambda: lives.kernels[1].running)
+    lives.kernels[1].finish()
+    assert (await client.reply(f"{request}.1")).buffers == [b"y"]
+    for kernel in lives.kernels.values():
+        assert sum(kind == "apply_request" for _, kind, _ in kernel.seen) == 1
 
 
 def test_what_a_killed_client_was_sent_is_taken_out_once():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipyviews.controller import adoption
+from ipyviews.controller import adoption, joining
 from ipyviews.controller.setups import Limit
 from ipyviews.errors import UsageError
 from ipyviews.store.journal import Journal
@@ -82,6 +82,27 @@ async def test_an_engine_that_died_meanwhile_comes_back_where_that_is_asked_for(
         verdicts = [one["verdict"] for one in told["deaths"]]
         assert verdicts == ["segmentation fault"] * (1 if expected[0] == "live" else 2)
         await client.ask("auto_restart", limit=None)
+    await lives.close()
+
+
+async def test_so_does_one_that_dies_before_it_has_told(run_root, errors, monkeypatch):
+    monkeypatch.setattr(adoption, "PATIENCE_S", 0.01)
+    lives = Lives(run_root, restart=Limit(1, 60.0))
+    await lives.begin(2)
+    client = await lives.client()
+    former, asked = await lives.die(), []
+    lives.kernels[0]._resume = asked.append
+    await lives.take_over(former)
+    await eventually(lambda: asked)
+    lives.kernels[0].die(-11)
+    await eventually(lambda: lives.states() == ["live", "live"])
+    assert lives.driver.fleet.infos()[0]["incarnation"] == 2
+    told = await lives.greet(client)
+    assert [one["verdict"] for one in told["deaths"]] == ["segmentation fault"]
+    again(client, f"{client.session}-9", [0, 1], function="echo", arguments=[b"x"], targets=[0, 1])
+    replies = [await client.reply(f"{client.session}-9.{place}") for place in range(2)]
+    assert [reply.ours["verdict"] for reply in replies] == ["engine_lost", "replied"]
+    assert "engine 0 may have run task" in replies[0].content["evalue"]
     await lives.close()
 
 
@@ -199,6 +220,47 @@ async def test_a_life_that_could_not_be_noted_is_not_taken_for_the_one_before(li
     assert not kernel._ports
     answer = await client.ask("restart", engines=[1], now=True)
     assert [one["incarnation"] for one in answer["engines"]] == [3]
+
+
+@pytest.mark.parametrize("deaf", ["_arrived", "_resume"])
+async def test_an_engine_that_is_stopped_is_not_killed_and_joins_when_it_goes_on(
+    lives, monkeypatch, deaf
+):
+    monkeypatch.setattr(adoption, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(joining, "STEP_LIMIT_S", 0.01)
+    monkeypatch.setattr(joining, "ASK_AGAIN_S", 0.001)
+    client, kernel, arrived = await lives.client(), lives.kernels[0], []
+    former = await lives.die()
+    monkeypatch.setattr(kernel, deaf, lambda *frames: arrived.append(frames))
+    monkeypatch.setattr(kernel, "_subscribed", lambda _topic: None)
+    await lives.take_over(former)
+    await eventually(lambda: arrived)
+    past = asyncio.get_running_loop().time() + 0.1
+    await eventually(lambda: asyncio.get_running_loop().time() > past)
+    assert lives.states()[0] == "starting"
+    assert kernel._ports
+    monkeypatch.undo()
+    for one in arrived:
+        getattr(kernel, deaf)(*one)
+    await eventually(lambda: lives.states() == ["live", "live"])
+    await lives.greet(client)
+    request = client.apply("echo", b"x", targets=[0])
+    assert (await client.reply(f"{request}.0")).buffers == [b"x"]
+
+
+async def test_an_engine_that_is_stopped_can_be_shut_down(lives, monkeypatch):
+    monkeypatch.setattr(adoption, "PATIENCE_S", 0.01)
+    client, kernel = await lives.client(), lives.kernels[0]
+    former, asked = await lives.die(), []
+    kernel._resume = asked.append
+    await lives.take_over(former)
+    await lives.greet(client)
+    await eventually(lambda: asked)
+    again(client, f"{client.session}-9", [0], function="echo", arguments=[b"x"], targets=[0])
+    await client.ask("shutdown", engines=[0])
+    reply = await client.reply(f"{client.session}-9.0")
+    assert "engine 0 may have run task" in reply.content["evalue"]
+    assert not kernel._ports
 
 
 async def test_what_is_left_of_a_lost_engine_is_killed(lives):

@@ -8,7 +8,7 @@ import pytest
 
 from ipyviews.controller import receipts, returns
 from ipyviews.controller.returns import Output
-from ipyviews.protocol.wire import Message
+from ipyviews.protocol.wire import Message, pack
 from tests.controller.lives import Lives, again
 from tests.waiting import eventually
 
@@ -137,6 +137,64 @@ async def test_a_call_that_ends_before_its_client_is_back_makes_room_and_is_answ
     assert len(applied(lives.kernels[0])) == 2
 
 
+async def test_a_call_that_nobody_claims_in_time_makes_room_when_it_ends(lives):
+    client, other = await lives.client(), await lives.client()
+    client.apply("stall", b"x", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    former = await lives.die()
+    await lives.take_over(former)
+    await lives.greet(other)
+    lives.driver.returns._expire()
+    later = other.apply("echo", b"y", targets=[0])
+    lives.kernels[0].finish()
+    assert (await other.reply(f"{later}.0")).buffers == [b"y"]
+
+
+@pytest.mark.parametrize("ends_late", [False, True])
+async def test_what_ended_before_its_client_was_back_too_late_has_run(lives, ends_late):
+    client = await lives.client()
+    request = client.apply("stall", b"x", b"y", targets=[0, 1])
+    await eventually(lambda: all(kernel.running for kernel in lives.kernels.values()))
+    former = await lives.die()
+    if not ends_late:
+        lives.kernels[0].finish()
+    await lives.take_over(former)
+    await eventually(lambda: lives.states() == ["live", "live"])
+    await lives.settle()
+    lives.driver.returns._expire()
+    if ends_late:
+        lives.kernels[0].finish()
+        await eventually(lambda: lives.driver._performer.state.engines[0].stray is None)
+    await lives.greet(client)
+    again(client, request, [0], function="stall", arguments=[b"x", b"y"], any=None)
+    await eventually(lambda: lives.kernels[0].running)
+    lives.kernels[0].finish()
+    reply = await client.reply(f"{request}.0")
+    assert [run[0] for run in reply.ours["attempts"]] == [0, 0]
+    assert "its client was back later than 60 s" in reply.ours["attempts"][0][4]
+
+
+async def test_two_runs_of_one_call_both_make_room_when_they_end(lives):
+    client = await lives.client()
+    request = client.apply("stall", b"x", targets=[0])
+    await eventually(lambda: lives.kernels[0].running)
+    former = await lives.die()
+    for engine, number in ((0, 1), (1, 2)):
+        name = f"{request}.0/{engine}.1/{number}"
+        lives.kernels[engine].says["running"] = [name, 0]
+    await lives.take_over(former)
+    await lives.greet(client)
+    engines = lives.driver._performer.state.engines
+    assert [engine.stray.number for engine in engines.values()] == [1, 2]
+    for engine, number in ((1, 2), (0, 1)):
+        link = lives.driver.fleet.find([engine])[0].link
+        reply = Message(
+            {"seq": 9}, {"msg_id": f"{request}.0/{engine}.1/{number}"}, {}, pack({}), [], []
+        )
+        lives.driver.returns.replied(link, reply)
+    assert [engine.stray for engine in engines.values()] == [None, None]
+
+
 async def test_a_taken_over_call_can_be_cancelled(lives):
     client = await lives.client()
     request = client.apply("stall", b"x", targets=[0])
@@ -177,6 +235,17 @@ async def test_a_result_that_an_engine_could_not_keep_fails_its_direct_task(live
     assert "it ran, and its result was lost" in reply.content["evalue"]
     assert len(reply.ours["attempts"]) == 1
     assert reply.ours["deaths"] == []
+
+
+@pytest.mark.parametrize("sent", [{"code": "print x"}, {"function": "echo", "arguments": [b"x"]}])
+async def test_where_an_engine_has_forgotten_names_what_it_does_not_name_may_have_run(lives, sent):
+    client = await lives.client()
+    lives.kernels[0].says["forgot"] = True
+    await lives.replace()
+    again(client, f"{client.session}-9", [0], **sent, targets=[0])
+    reply = await client.reply(f"{client.session}-9.0")
+    assert reply.ours["verdict"] == "engine_lost"
+    assert "may have run on engine 0" in reply.content["evalue"]
 
 
 async def test_such_a_balanced_task_is_run_again_and_says_so(lives):
@@ -330,6 +399,37 @@ async def test_what_an_engine_tells_of_output_and_makes_no_sense_is_dropped(live
     assert (await client.reply(f"{request}.0")).buffers == [b"x"]
 
 
+def printed(number: int) -> Message:
+    header = {"msg_type": "stream", "date": f"2000-01-01T00:00:{number:09d}Z"}
+    return Message(header, {}, {}, pack({"name": "stdout", "text": "x"}))
+
+
+def test_short_messages_of_output_weigh_more_than_their_content(monkeypatch):
+    monkeypatch.setattr(returns, "MOST_OUTPUT", 10 * returns.MESSAGE_BYTES)
+    output = Output(is_whole=True)
+    messages = [printed(number) for number in range(20)]
+    for message in messages:
+        output.add(message)
+    assert list(output.messages) == messages[-9:]
+    assert not output.is_whole
+
+
+async def test_what_waits_for_its_client_is_told_as_a_bound(lives):
+    client = await lives.client()
+    request = client.apply("echo", b"x" * 5000, targets=[0])
+    await client.reply(f"{request}.0")
+    former = await lives.die()
+    await lives.take_over(former)
+    other = await lives.client()
+    await eventually(lambda: lives.states() == ["live", "live"])
+    told = (await other.ask("status", bounds=True))["bounds"]["controller"]
+    assert told["found_bytes"]["now"] > 5000
+    await lives.greet(client)
+    again(client, request, [0], function="echo", arguments=[b"x"], targets=[0])
+    await client.until(lambda: len(client.replies_to(f"{request}.0")) == 2)
+    assert lives.driver.returns.size == 0
+
+
 async def test_a_task_whose_engine_died_before_the_controller_did_says_so(lives):
     client = await lives.client()
     busy = client.apply("stall", b"x", targets=[1])
@@ -408,6 +508,7 @@ def written(date: int, content: bytes, *buffers: bytes) -> Message:
 
 def test_what_waits_of_output_is_bounded_with_its_buffers_and_the_latest_is_kept(monkeypatch):
     monkeypatch.setattr(returns, "MOST_OUTPUT", 10)
+    monkeypatch.setattr(returns, "MESSAGE_BYTES", 0)
     output = Output(is_whole=True)
     for date in (1, 2, 1):
         output.add(written(date, b"abc"))

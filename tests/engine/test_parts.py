@@ -163,6 +163,21 @@ def test_what_had_not_begun_when_a_controller_died_can_be_queued_again():
     assert work.holds() == ["a", "b"]
 
 
+def test_what_ran_when_a_controller_died_is_not_queued_again_until_its_answer_has_arrived():
+    work = backlog.Backlog()
+    work.add(calls("a", "b", "c"))
+    for name in "ab":
+        assert work.take().attempt == name
+        if name == "a":
+            work.answered(["a"])
+            work.running = None
+    work.drop_waiting()
+    assert [call.attempt for call in work.add(calls("a", "b", "c"))] == ["a", "b"]
+    assert work.holds() == ["b", "c"]
+    work.acknowledged(["a"])
+    assert not work.add(calls("a"))
+
+
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 200])
 def test_a_signature_is_an_hmac_with_sha_256_whatever_the_length_of_the_key(size):
     key, parts = bytes(range(size)), [b"header", b"{}", b"{}", b"content"]

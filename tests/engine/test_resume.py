@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from ipyviews.engine import cells as cells_module
+from ipyviews.engine import kept as kept_module
 from ipyviews.engine import printed as printed_module
 from ipyviews.engine.adapter import Kernel
 from ipyviews.engine.cells import MOST_BYTES, MOST_CELLS, Cells
@@ -51,6 +53,29 @@ def test_the_latest_cells_are_remembered():
     for number in range(MOST_CELLS + 5):
         ended(cells, str(number))
     assert list(cells.replies()) == [str(number) for number in range(5, MOST_CELLS + 5)]
+    assert cells.gone() == [str(number) for number in range(5)]
+    cells.forget(["1", "3"])
+    assert cells.gone() == ["0", "2", "4"]
+
+
+def test_of_older_cells_the_names_are_remembered_and_if_not_that_is_told(monkeypatch):
+    monkeypatch.setattr(cells_module, "MOST_NAMES", 3)
+    cells = Cells()
+    for number in range(MOST_CELLS + 3):
+        ended(cells, str(number))
+    assert (cells.gone(), cells.overflowed) == (["0", "1", "2"], False)
+    ended(cells, "last")
+    assert (cells.gone(), cells.overflowed) == (["1", "2", "3"], True)
+
+
+def test_of_answers_the_names_are_remembered_and_if_not_that_is_told(monkeypatch):
+    monkeypatch.setattr(kept_module, "MOST_NAMES", 3)
+    kept = kept_module.Kept(most_bytes=0)
+    for number in range(3):
+        kept.add(number, ["a"], [SimpleNamespace(buffers=[])])
+    assert not kept.overflowed
+    kept.add(3, ["b"], [SimpleNamespace(buffers=[])])
+    assert kept.overflowed
 
 
 def test_of_a_large_reply_only_the_end_is_remembered():
