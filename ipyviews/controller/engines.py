@@ -37,7 +37,7 @@ class Engine:
     report: ExitReport | None = None
     #: What it had begun when it was lost last.
     begun: tuple[Attempt, ...] = ()
-    #: Whether it is started once more if its process ends before it has said anything.
+    #: Whether it is started once more if its process ends before it is ready.
     has_spare: bool = True
     #: Whether that is to be done now.
     is_stillborn: bool = False
@@ -46,10 +46,9 @@ class Engine:
     work: asyncio.Task[None] | None = None
 
     @property
-    def has_answered(self) -> bool:
-        """Whether its process has said anything so far."""
-        is_new = self.former is None and (self.joining is None or not self.joining.has_answered)
-        return not is_new
+    def has_served(self) -> bool:
+        """Whether its process has run anything of its users."""
+        return self.former is not None or (self.joining is not None and self.joining.sets_up)
 
     def enter(self, state: str, reason: str | None = None) -> None:
         """Change the state."""

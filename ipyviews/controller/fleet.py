@@ -266,7 +266,7 @@ class Fleet:
         else:
             engine.reason = sentence
             if engine.former is None:
-                engine.is_stillborn = engine.has_spare and not engine.has_answered
+                engine.is_stillborn = engine.has_spare and not engine.has_served
                 self._note_death(engine, report, restarted=engine.is_stillborn)
             else:
                 engine.report = report
@@ -425,7 +425,7 @@ class Fleet:
         return False
 
     def _second_start(self, engine: Engine) -> Callable[[Engine], Awaitable[LaunchedKernel]]:
-        """Begin the life after one that ended before it said anything: no fault of its user's."""
+        """Begin the life after one that ended before it was ready: no fault of its user's."""
         log.warning("engine %s is started once more: it did not start", engine.id)
         self.counters["second_starts"] += 1
         self._enter_life(engine, has_spare=False)

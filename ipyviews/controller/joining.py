@@ -80,8 +80,8 @@ class Joining:
         self._setup = setup
         self._topic = f"ipv.{secrets.token_hex(8)}".encode()
         self._published = asyncio.Event()
-        #: Whether the kernel has said anything in this life.
-        self.has_answered = False
+        #: Whether the kernel runs cells of its users in this life.
+        self.sets_up = False
 
     async def run(self) -> Joined:
         """Join.
@@ -96,11 +96,11 @@ class Joining:
         self._links.connect(self._link, "control", kernel.url("control"))
         self._links.subscribe(self._link, kernel.url("iopub"), self._topic)
         info = await self._ask("kernel_info_request", {}, START_LIMIT_S)
-        self.has_answered = True
         await self._prove_output("shell", STEP_LIMIT_S)
         language = str((info.get("language_info") or {}).get("name", "unknown"))
         has_subshells = "kernel subshells" in (info.get("supported_features") or ())
         report, remark = await self._extend() if language == "python" else (None, "")
+        self.sets_up = bool(self._setup)
         await self._set_up()
         return Joined(
             language,

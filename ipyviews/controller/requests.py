@@ -311,8 +311,8 @@ class Requests:
     ) -> None:
         found, flight, past = None, None, None
         if is_again:
-            found, flight = self._returns.claim(task, pending)
             past = self._pasts.take(task)
+            found, flight = self._returns.claim(task, pending, past)
         client, submission, _ = pending
         kind, now, engine = submission.kind, self._loop.time(), pending.engine
         event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found, past)

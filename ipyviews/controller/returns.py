@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.outputs import Gate
     from ipyviews.controller.receipts import Receipts
     from ipyviews.controller.requests import PendingTask
+    from ipyviews.core.effects import Past
     from ipyviews.core.events import Event
     from ipyviews.protocol.wire import Frame
 
@@ -283,8 +284,17 @@ class Returns:
         known = self._answered.get(task)
         return known is not None and conclusion(known.reply, pending.kind)[0] is Status.OK
 
-    def claim(self, task: TaskId, pending: PendingTask) -> tuple[Found | None, Flight | None]:
+    def claim(
+        self, task: TaskId, pending: PendingTask, past: Past | None = None
+    ) -> tuple[Found | None, Flight | None]:
         """Tell what is known of a task that its client sends again, and its answer if there is one.
+
+        Parameters
+        ----------
+        task, pending
+            The task.
+        past
+            What is behind it for certain.
 
         Returns
         -------
@@ -309,7 +319,7 @@ class Returns:
             return Found(attempt, before=before), None
         if lost is not None:
             return Found(lost.attempt, lost=lost.reason, lives=lost.lives), None
-        return self._doubt(task, pending), None
+        return self._doubt(task, pending, past.sent + 1 if past else 1), None
 
     def _repeat(self, run: Running | Answered, pending: PendingTask, output: Output) -> None:
         for message in output.messages:
@@ -330,17 +340,18 @@ class Returns:
         flight.incomplete = wrote and not is_whole
         return Found(attempt, status, ran_s, before=before), flight
 
-    def _doubt(self, task: TaskId, pending: PendingTask) -> Found | None:
-        """Tell where a task may have run that no engine knows."""
+    def _doubt(self, task: TaskId, pending: PendingTask, number: int) -> Found | None:
+        """Tell where a task may have run that no engine knows, the next time it was sent."""
         allowed = pending.engines
         for engine, incarnation, reason in self._missed:
             if allowed is None or engine in allowed:
                 sentence = f"engine {engine} may have run task {task} and was lost: {reason}"
-                return Found(Attempt(task, engine, incarnation, 1), lost=sentence)
+                return Found(Attempt(task, engine, incarnation, number), lost=sentence)
         for one in self._fleet:
             if self._is_unsure(one.link, pending.kind) and (allowed is None or one.id in allowed):
                 sentence = f"task {task} may have run on engine {one.id}: {_UNKNOWN}"
-                return Found(Attempt(task, one.id, one.incarnation, 1), lost=sentence, lives=True)
+                attempt = Attempt(task, one.id, one.incarnation, number)
+                return Found(attempt, lost=sentence, lives=True)
         return None
 
     def _is_unsure(self, link: Link | None, kind: Kind) -> bool:

@@ -337,14 +337,27 @@ async def test_so_it_is_when_it_comes_back_by_itself(start):
     await eventually(lambda: world.states() == ["live"])
 
 
-async def test_an_engine_that_has_answered_once_is_not_started_once_more(start):
-    world = await start(
-        1, lambda kernel: setattr(kernel, "_answer_probe", lambda *_: None), joined=False
-    )
+async def test_an_engine_that_has_answered_and_is_not_ready_is_started_once_more(start):
+    def mute_at_first(kernel):
+        answer = kernel._answer_probe
+        kernel._answer_probe = lambda *sent: kernel.incarnation > 1 and answer(*sent)
+
+    world = await start(1, mute_at_first, joined=False)
     await eventually(lambda: "execute_request" in str([k.seen for k in world.kernels.values()]))
     world.kernels[0].die(-11)
+    await eventually(lambda: world.states() == ["live"])
+    assert world.lives() == [2]
+
+
+async def test_an_engine_that_runs_set_up_cells_is_not_started_once_more(start):
+    world = await start(1)
+    world.driver.fleet.setups.note(0, "stall")
+    client = await world.client()
+    client.send("control", "restart_request", {"engines": [0], "now": True})
+    await eventually(lambda: world.kernels[0].incarnation == 2 and world.kernels[0].running)
+    world.kernels[0].die(-11)
     await eventually(lambda: world.states() == ["lost"])
-    assert world.lives() == [1]
+    assert world.lives() == [2]
 
 
 async def test_an_engine_that_was_sent_a_signal_as_it_starts_is_not_started_once_more(start):

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipyviews.controller import receipts, returns
-from ipyviews.controller.returns import Output
+from ipyviews.controller import receipts
 from ipyviews.protocol.wire import Message, pack
 from tests.controller.lives import Lives, again
 from tests.waiting import eventually
@@ -399,21 +398,6 @@ async def test_what_an_engine_tells_of_output_and_makes_no_sense_is_dropped(live
     assert (await client.reply(f"{request}.0")).buffers == [b"x"]
 
 
-def printed(number: int) -> Message:
-    header = {"msg_type": "stream", "date": f"2000-01-01T00:00:{number:09d}Z"}
-    return Message(header, {}, {}, pack({"name": "stdout", "text": "x"}))
-
-
-def test_short_messages_of_output_weigh_more_than_their_content(monkeypatch):
-    monkeypatch.setattr(returns, "MOST_OUTPUT", 10 * returns.MESSAGE_BYTES)
-    output = Output(is_whole=True)
-    messages = [printed(number) for number in range(20)]
-    for message in messages:
-        output.add(message)
-    assert list(output.messages) == messages[-9:]
-    assert not output.is_whole
-
-
 async def test_what_waits_for_its_client_is_told_as_a_bound(lives):
     client = await lives.client()
     request = client.apply("echo", b"x" * 5000, targets=[0])
@@ -500,20 +484,3 @@ async def test_places_that_are_not_there_are_refused(lives, places):
     again(client, f"{client.session}-9", places, function="echo", arguments=[b"x"], any=None)
     await client.until(lambda: client.replies_to(f"{client.session}-9"))
     assert "`again`" in client.replies_to(f"{client.session}-9")[0].read()["evalue"]
-
-
-def written(date: int, content: bytes, *buffers: bytes) -> Message:
-    return Message({"date": date}, {}, {}, content, list(buffers), [])
-
-
-def test_what_waits_of_output_is_bounded_with_its_buffers_and_the_latest_is_kept(monkeypatch):
-    monkeypatch.setattr(returns, "MOST_OUTPUT", 10)
-    monkeypatch.setattr(returns, "MESSAGE_BYTES", 0)
-    output = Output(is_whole=True)
-    for date in (1, 2, 1):
-        output.add(written(date, b"abc"))
-    assert ([one.header["date"] for one in output.messages], output.is_whole) == ([1, 2], True)
-    output.add(written(3, b"", b"12345678"))
-    assert ([one.header["date"] for one in output.messages], output.is_whole) == ([3], False)
-    output.add(written(4, b"", bytes(11)))
-    assert (list(output.messages), output.size, output.dates) == ([], 0, set())
