@@ -57,6 +57,12 @@ EXIT_S = 5.0
 UNCOPIED_SIZE = 1 << 17
 
 
+def _lift_send_limit(socket: Any) -> None:
+    # ZeroMQ tells that to the other end of each connection, and crashes where one has just ended.
+    if socket.getsockopt(zmq.SNDHWM):
+        socket.setsockopt(zmq.SNDHWM, 0)
+
+
 def is_plain(shell: Any) -> bool:
     """Whether a kernel listens on TCP without encryption, as Jupyter's do if not told otherwise.
 
@@ -187,7 +193,7 @@ class Kernel:
     def lift_send_limit(self) -> None:
         """Stop iopub from dropping what is sent faster than it is read; for living connections."""
         thread = self._kernel.iopub_thread
-        thread.schedule(lambda: thread.socket.setsockopt(zmq.SNDHWM, 0))
+        thread.schedule(lambda: _lift_send_limit(thread.socket))
 
     def on_cells(self, begin: Callable[[], None], end: Callable[[], None]) -> Callable[[], None]:
         """Call back around each cell; returns what undoes it."""

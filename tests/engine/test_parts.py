@@ -10,8 +10,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import zmq
 
 import ipyviews.engine
 from ipyviews.engine import adapter, backlog, frames, version
@@ -235,3 +237,14 @@ def test_terminal_ipython_is_no_engine():
 
     with pytest.raises(RuntimeError, match="only be loaded in a Jupyter kernel"):
         ipyviews.engine.load_ipython_extension(Shell())
+
+
+@pytest.mark.parametrize(("limit", "sets"), [(1000, [(zmq.SNDHWM, 0)]), (0, [])])
+def test_a_send_limit_is_lifted_once_for_that_may_crash_where_connections_end(limit, sets):
+    done = []
+    socket = SimpleNamespace(
+        getsockopt=lambda _: limit, setsockopt=lambda *option: done.append(option)
+    )
+    iopub = SimpleNamespace(socket=socket, schedule=lambda work: work())
+    adapter.Kernel.lift_send_limit(SimpleNamespace(_kernel=SimpleNamespace(iopub_thread=iopub)))
+    assert done == sets
