@@ -65,6 +65,7 @@ class Extension:
     def join(self, name: str) -> str:
         """Take a name, lift the iopub send limit, and report as JSON."""
         self._begun.open(name)
+        names.find_modules_here()
         crashes.watch(self._connection_file)
         self._channel.name = name
         self._kernel.lift_send_limit()

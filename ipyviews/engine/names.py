@@ -14,6 +14,7 @@ import builtins
 import functools
 import importlib
 import linecache
+import os
 import pickle
 import sys
 import types
@@ -392,13 +393,34 @@ def cloudpickle() -> types.ModuleType:
     """
     for name in CLOUDPICKLE:
         try:
-            module = importlib.import_module(name)
+            module = _import_installed(name)
         except ModuleNotFoundError:
             continue
         # Before 3.0 what pickles name was in another module.
         if hasattr(module.cloudpickle, "_function_setstate"):
             return module
     raise ModuleNotFoundError("cloudpickle 3.0 or newer is not installed", name="cloudpickle")
+
+
+def find_modules_here() -> None:
+    """Let imports look in the folder one works in, where IPython puts it: before what is installed.
+
+    Engines that are executed start without (``-P``), so that nothing in it runs before they do.
+    """
+    is_wanted = getattr(sys.flags, "safe_path", False) and not os.environ.get("PYTHONSAFEPATH")
+    if is_wanted and "" not in sys.path:
+        folders = (i for i, place in enumerate(sys.path) if place.endswith("-packages"))
+        sys.path.insert(next(folders, len(sys.path)), "")
+
+
+def _import_installed(name: str) -> types.ModuleType:
+    """Import a module, but not what has its name in the folder one works in."""
+    places = sys.path[:]
+    sys.path[:] = filter(None, places)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path[:] = places
 
 
 def explain_missing(error: NameError, scope: Scope) -> None:

@@ -479,8 +479,8 @@ def _engine_spec() -> KernelSpec:
     """Describe an engine of this interpreter."""
     return KernelSpec(
         argv=[
-            # -P: nothing in the working folder runs before the kernel does. It puts the folder on
-            # the path for its user by itself.
+            # -P: nothing in the working folder runs before the kernel does. The extension puts the
+            # folder on the path for its user.
             sys.executable, "-P", "-m", "ipykernel_launcher",
             "-f", "{connection_file}", "--ext=ipyviews.engine",
         ],

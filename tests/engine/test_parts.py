@@ -6,6 +6,7 @@ import ast
 import hmac
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -248,3 +249,44 @@ def test_a_send_limit_is_lifted_once_for_that_may_crash_where_connections_end(li
     iopub = SimpleNamespace(socket=socket, schedule=lambda work: work())
     adapter.Kernel.lift_send_limit(SimpleNamespace(_kernel=SimpleNamespace(iopub_thread=iopub)))
     assert done == sets
+
+
+def test_what_is_called_cloudpickle_in_the_folder_one_works_in_is_left_alone(tmp_path):
+    (tmp_path / "cloudpickle.py").write_text("raise SystemExit('read')")
+    program = (
+        "import sys; from ipyviews.engine import names; sys.path.insert(0, '');"
+        "print(names.cloudpickle().__version__, sys.path[0] == '')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{importlib.metadata.version('cloudpickle')} True\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "setting", "is_found"), [("-P", "", True), ("-P", "1", False), ("-I", "", True)]
+)
+def test_the_folder_one_works_in_is_looked_in_unless_its_user_says_no(
+    tmp_path, option, setting, is_found
+):
+    (tmp_path / "helper_of_a_user.py").write_text("")
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(ipyviews.engine.__file__).parents[2])!r})\n"
+        "from ipyviews.engine import names; before = len(sys.path)\n"
+        "names.find_modules_here(); names.find_modules_here()\n"
+        "import helper_of_a_user; print(len(sys.path) - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, option, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONSAFEPATH": setting},
+    )
+    assert (done.stdout == "1\n") is is_found, done.stderr
+    assert ("ModuleNotFoundError" in done.stderr) is not is_found

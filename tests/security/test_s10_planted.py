@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import IPython
 import pytest
 
 from tests.chaos.scale import scale
@@ -79,6 +80,10 @@ WAYS = [["agent", "null"], ["plain", "null"], *scale([], [["agent", '"python3"']
 
 @pytest.mark.parametrize("way", WAYS)
 def test_s10_nothing_planted_is_read(planted, run_root, way):
+    if way[0] == "plain" and IPython.version_info[:2] < (9, 7):
+        pytest.skip(
+            "IPython before 9.7 looks there before the extension is loaded, whatever one says"
+        )
     folder, sprung = planted
     done = subprocess.run(
         [sys.executable, "-c", JOB, *way],
