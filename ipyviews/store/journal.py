@@ -84,12 +84,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(path, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = OFF")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.executescript(_TABLES)
+            self._db = _open(path)
         except (OSError, sqlite3.Error) as error:
             raise ClusterError(f"the controller's file {path} cannot be used: {error}") from error
         # Notes that are written together; who waits for what was put before; or None for the end.
@@ -203,6 +198,20 @@ class Journal:
             "INSERT INTO frames (note, place, data) VALUES (?, ?, ?)",
             ((place, number, frame) for number, frame in enumerate(frames)),
         )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    database = sqlite3.connect(path, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("PRAGMA foreign_keys = ON")
+        database.executescript(_TABLES)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 def _worth_another_try(failed: Sequence[tuple[list[Note], Exception]]) -> list[list[Note]]:
