@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from . import supply
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -158,46 +160,78 @@ def _limits(root: Path, path: str, name: str) -> Iterator[int]:
             yield int((folder / name).read_text("ascii"))
 
 
-def write(name: str, use: int, data: Any, mapping: mmap.mmap | None = None) -> None:
-    """Make a segment, or fill one again that nobody maps; `mapping`, if any, is its owner's.
+def write(
+    name: str, use: int, data: Any, mapping: mmap.mmap | None = None, *, side_by_side: bool = False
+) -> None:
+    """Fill a segment that nobody else maps; without a mapping, a new one is made.
+
+    Parameters
+    ----------
+    name, use
+        Which, and how often it was filled with this time. [count]
+    data
+        Contiguous memory.
+    mapping
+        Its owner's, if there is one.
+    side_by_side
+        Whether several processors supply the pages of a new one; see `supply`.
 
     Raises
     ------
     OSError
         If there is not enough memory, or no such folder.
     """
-    view, start = memoryview(data).cast("B"), 0
-    how = os.O_CREAT | os.O_EXCL if use == 1 else os.O_NOFOLLOW
+    view = memoryview(data).cast("B")
+    is_new = use == 1 and mapping is None
+    how = os.O_CREAT | os.O_EXCL if is_new else os.O_NOFOLLOW
     fd = os.open(FOLDER / name, how | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(fd, _HEADER.pack(_MARK, use), 0)
-        while start < view.nbytes:
-            piece = view[start : start + _PIECE]
-            if mapping is None:
-                # Without memory this is an error; writing to a page that is not there kills.
-                start += os.pwrite(fd, piece, OFFSET + start)
-            else:
-                end = start + piece.nbytes
-                touch(mapping, OFFSET + start, OFFSET + end)
-                mapping[OFFSET + start : OFFSET + end] = piece
-                start = end
+        if mapping is not None and use > 1:
+            _to_pages(mapping, view)
+        elif mapping is not None and side_by_side:
+            supply.fill(mapping, OFFSET, view)
+        else:
+            _to_file(fd, view, mapping)
     finally:
         os.close(fd)
 
 
-def map_shared(name: str) -> mmap.mmap:
-    """Map a segment of one's own for writing: its pages are then there the next time."""
-    fd = os.open(FOLDER / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+def _to_pages(mapping: mmap.mmap, view: memoryview) -> None:
+    for start in range(0, view.nbytes, _PIECE):
+        piece = view[start : start + _PIECE]
+        mapping[OFFSET + start : OFFSET + start + piece.nbytes] = piece
+
+
+def _to_file(fd: int, view: memoryview, mapping: mmap.mmap | None) -> None:
+    """Write to a file, and enter the pages into the page table of a mapping for the next time."""
+    start = 0
+    while start < view.nbytes:
+        place = OFFSET + start
+        # Without memory this is an error; writing to a page that is not there kills.
+        start += os.pwrite(fd, view[start : start + _PIECE], place)
+        if mapping is not None:
+            mapping[place : OFFSET + start : _AROUND]
+
+
+def make_mapped(name: str, size: int) -> mmap.mmap:
+    """Make a segment for so much data, and map it: its pages stay where they are for next time.
+
+    Raises
+    ------
+    OSError
+        If there are too many mappings or descriptors, or no such folder.
+    """
+    path = FOLDER / name
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        return mmap.mmap(fd, 0)
+        os.ftruncate(fd, OFFSET + size)
+        return mmap.mmap(fd, OFFSET + size)
+    except BaseException:
+        path.unlink()
+        raise
     finally:
         os.close(fd)
-
-
-def touch(mapping: mmap.mmap, start: int = 0, end: int = sys.maxsize) -> None:
-    """Enter the pages of a mapping into the page table: by reading many at once, unlike writing."""
-    for place in range(start, min(end, len(mapping)), _PIECE):
-        mapping[place : min(place + _PIECE, end) : _AROUND]
 
 
 def map_private(reference: Reference, cluster: str) -> mmap.mmap:

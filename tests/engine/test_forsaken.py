@@ -80,13 +80,13 @@ def test_segments_that_were_to_make_room_are_removed(sender, interrupted, monkey
 def test_what_others_fill_meanwhile_stays(sender, interrupted, monkeypatch):
     write, found = segments.write, []
 
-    def slow(name, *more):
+    def slow(name, *more, **how):
         # While this one is written, another thread's call is interrupted.
         monkeypatch.setattr(segments, "write", write)
         interrupted()
         with pytest.raises(KeyboardInterrupt):
             send(sender)
-        write(name, *more)
+        write(name, *more, **how)
 
     monkeypatch.setattr(segments, "write", slow)
     found.append(send(sender))

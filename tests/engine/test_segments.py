@@ -110,17 +110,6 @@ def test_a_segment_is_filled_again_once_nobody_needs_it(own, receiver, folder, s
     assert names(folder) == ["ipv-c0ffee00-me-1"]
 
 
-def test_a_large_segment_that_is_idle_is_prepared_for_the_next_time(own, monkeypatch, wait_until):
-    touch, prepared = segments.touch, []
-    monkeypatch.setattr(segments, "touch", lambda *more: prepared.append(touch(*more)))
-    for size in (SIZE, sender.MAPPED_FROM):
-        told = own.put(data(size=size), users=1)
-        own.ended(told.name, told.use)
-    wait_until(lambda: prepared, 5)
-    own.ended(told.name, told.use)
-    assert len(prepared) == 1
-
-
 def test_a_segment_that_is_held_is_left_alone(own, receiver, folder):
     memory, mapping = receiver.open(own.put(data(b"a"), users=1).pack(), "c0ffee00", "me")
     own.ended(*mapping.told, holder="e0.1")
