@@ -47,24 +47,27 @@ class Arrivals:
         self._trace = trace
         #: Takes a ``missing_notice``.
         self.on_missing: Callable[[Fields], None] = lambda _content: None
+        #: Looks at the engines again when one has died.
+        self.on_death: Callable[[], None] = lambda: None
 
     def take(self, message: Message) -> None:
         """Take a message."""
-        kind = message.msg_type
+        kind, task = message.msg_type, message.parent_id
         try:
             content = message.read()
         except ProtocolError as error:
             # An engine sent it, not the controller: only this task suffers.
             content = {"status": "error", "ename": "ProtocolError", "evalue": str(error)}
-        self._trace("<-", kind, message.parent_id, content)
+        self._trace("<-", kind, task, content)
         if kind.endswith("_reply"):
-            self._replied(message, content)
+            self._replied(task, message, content)
         elif kind == "missing_notice":
             self.on_missing(content)
         elif kind == "death_notice":
             self._ledger.deaths.heard(content)
+            self.on_death()
         else:
-            self._ledger.written(message, content, self._ledger.find(message.parent_id))
+            self._ledger.written(message, content, self._ledger.find(task))
 
     def refuse(self, request: str, make_error: Callable[[], Exception]) -> None:
         """End all tasks of a request, each with an error of its own."""
@@ -75,19 +78,21 @@ class Arrivals:
         """End a task that will get no reply."""
         self._ledger.leave([task])
         self._sharing.ended(task.id, {}, {})
+        self._ledger.endings.fail([task])
         task.fail(error)
         self._ledger.bell.ring()
 
-    def _replied(self, message: Message, content: Fields) -> None:
-        task = self._ledger.take(message.parent_id)
+    def _replied(self, name: str, message: Message, content: Fields) -> None:
+        task = self._ledger.take(name)
         if task is None:
             # The controller could not understand the request: all its tasks share the answer.
-            self.refuse(message.parent_id, partial(from_content, content))
+            self.refuse(name, partial(from_content, content))
             return
         if message.msg_type == "execute_reply":
             # One that was submitted again does not know what it runs.
             task.kind = "execute"
-        content = self._sharing.replied(task.id, message, content)
+        self._ledger.endings.note(task, message.ours, content)
+        content = self._sharing.replied(name, message, content)
         task.finish(message, content, self._ledger.deaths.of(message.ours))
         self._trimmer.moved(task.size_bytes + task.reply_bytes)
         self._ledger.bell.ring()

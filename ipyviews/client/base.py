@@ -102,7 +102,9 @@ class View(LooksBack):
         try:
             yield self.set_flags(**flags)
         finally:
-            self.set_flags(**before)
+            # Only those that differ: setting one checks it, and most blocks are of one call.
+            changed = [name for name, value in before.items() if getattr(self, name) is not value]
+            self.set_flags(**{name: before[name] for name in changed})
 
     # -- calling ------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipyviews.client import deaths, history, late, ledger, places
+from ipyviews.client import deaths, endings, history, late, ledger, places
 
 if TYPE_CHECKING:
     from ipyviews.client.session import Session
@@ -29,6 +29,7 @@ def bounds(session: Session) -> Bounds:
         ),
         "late": _bound(len(book.late), 2 * late.REMEMBERED),
         "deaths": _bound(len(book.deaths), deaths.MOST_DEATHS),
+        "ended": _bound(len(book.endings), endings.MOST_ENDED),
         "cells": _bound(places.count(), 2 * places.LIMIT),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.client.connection import PYTHON
+from ipyviews.client.obstacles import PYTHON, obstacle
 from ipyviews.client.session import WrongType
 from ipyviews.errors import NoEnginesRegistered, UsageError
 from ipyviews.protocol.payload import DEFAULT, pack_calls
@@ -194,15 +194,16 @@ def check_any_engine(session: Session, allowed: Sequence[int] | None) -> None:
     """Raise if there is no engine, nor one on its way."""
     if allowed is not None:
         check_targets(allowed)
-    engines = session.connection.engines.values()
-    if not any(info.get("state") in ("live", "starting") for info in engines):
-        raise NoEnginesRegistered
+    for info in session.connection.engines.values():
+        if info.get("state") in ("live", "starting"):
+            return
+    raise NoEnginesRegistered
 
 
 def _check_can_run(session: Session, engine: int, payload: Payload, name: str) -> None:
-    obstacle = _obstacle(session.connection.engines.get(engine, {}), payload)
-    if obstacle is not None:
-        raise UsageError(f"Engine {engine} cannot run {name}: {obstacle}.")
+    why = obstacle(session.connection.engines.get(engine, {}), payload)
+    if why is not None:
+        raise UsageError(f"Engine {engine} cannot run {name}: {why}.")
 
 
 def _capable(
@@ -213,24 +214,9 @@ def _capable(
         return None
     engines = session.connection.engines
     chosen = engines if allowed is None else allowed
-    obstacles = {one: _obstacle(engines.get(one, {}), payload) for one in chosen}
-    able = [one for one, obstacle in obstacles.items() if obstacle is None]
+    obstacles = {one: obstacle(engines.get(one, {}), payload) for one in chosen}
+    able = [one for one, why in obstacles.items() if why is None]
     if not able:
         first = next(iter(obstacles.values()))
         raise UsageError(f"No engine of this view can run {name}: {first}.")
     return None if allowed is None and len(able) == len(engines) else able
-
-
-def _obstacle(info: dict[str, Any], payload: Payload) -> str | None:
-    if info.get("state") != "live":
-        # Nothing is known yet; when it is there, it refuses by itself what it cannot run.
-        return None
-    if not info.get("apply"):
-        return f"it is a kernel for {info.get('language')}, which runs cells only (view.execute)"
-    theirs = info.get("implementation")
-    if payload.by_value and theirs != PYTHON:
-        return (
-            f"it runs {theirs} and this client {PYTHON}, and what travels with the call is "
-            "compiled code; use a function that can be imported there, or view.execute"
-        )
-    return None

@@ -228,7 +228,8 @@ class Client(RecordVerbs, LegacyNames):
         ``bounds`` is about memory and files: for the ``client``, the ``controller`` and each of
         the ``engines`` (None for one that does not answer at once) what they keep ``now`` and at
         ``most`` (None where other limits are its limit), and how much was ``dropped`` for that.
-        Names that end in ``bytes`` are sizes, the others counts.
+        Names that end in ``bytes`` are sizes, the others counts. ``replaced`` is how often the
+        controller died and another one took over.
         """
         return control.status(self).result()
 

@@ -29,22 +29,18 @@ from ipyviews.client.iothread import IOThread
 from ipyviews.client.ledger import Ledger
 from ipyviews.client.link import Link
 from ipyviews.client.nesting import Nesting
+from ipyviews.client.obstacles import PYTHON, runs_all
 from ipyviews.client.outbox import Outbox
 from ipyviews.client.returning import WATCH_S, Asked, Returning
 from ipyviews.client.sharing import Sharing
 from ipyviews.client.silence import Silence
 from ipyviews.client.tasks import from_content
-from ipyviews.errors import (
-    ClusterError,
-    ControllerLost,
-    TooManyPending,
-    UsageError,
-)
+from ipyviews.errors import ClusterError, ControllerLost, TooManyPending, UsageError
 from ipyviews.protocol.wire import pack, unpack
 from ipyviews.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
     from ipyviews.client.address import Source
@@ -56,9 +52,6 @@ if TYPE_CHECKING:
     Fields = dict[str, Any]
 
 log = logging.getLogger(__name__)
-
-#: What functions that travel by value must find on an engine.
-PYTHON = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
 
 _living: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -151,6 +144,7 @@ class Connection:
         end = self._arrivals.end
         self._silence = Silence(self._io.loop, self.ledger, self._link, end)
         self._arrivals.on_missing = self._silence.told
+        self._arrivals.on_death = lambda: self._engines_are(self.engines.values())
         self._returning = self._make_returning()
         self._link.on_break = self._returning.doubt
         _living.add(self)
@@ -227,7 +221,7 @@ class Connection:
             raise self.failure.with_traceback(None)
 
     def check_may_wait(self) -> None:
-        """Raise unless this thread may wait for replies now."""
+        """Raise unless this thread may wait for replies now; what it has called leaves at once."""
         if self._io.is_current():
             raise UsageError(
                 "A callback of a result runs in the client's I/O thread, which cannot wait for "
@@ -235,6 +229,7 @@ class Connection:
             )
         # While the thread lives, it is ending what there is to wait for.
         self.check_thread()
+        self._io.hurry()
 
     def check_thread(self) -> None:
         """Raise if nobody is left who could end a wait."""
@@ -469,10 +464,15 @@ class Connection:
 
     def _take_engines(self, content: dict[str, Any]) -> None:
         with self.ledger.lock:
-            self.engines = {int(info["id"]): info for info in content.get("engines", [])}
-            self.are_alike = all(map(_runs_all, self.engines.values()))
             self.wanted = int(content.get("n", self.wanted))
             self.failed = [(int(one), str(why)) for one, why in content.get("failed", [])]
+        self._engines_are(content.get("engines", []))
+
+    def _engines_are(self, infos: Iterable[Fields]) -> None:
+        corrected = map(self.ledger.deaths.corrected, infos)
+        with self.ledger.lock:
+            self.engines = {int(info["id"]): info for info in corrected}
+            self.are_alike = all(map(runs_all, self.engines.values()))
             self._sharing.engines_changed(self.engines)
         self._watches.look()
         self.ledger.bell.ring()
@@ -484,13 +484,6 @@ class Connection:
 
     def _dismissed(self, reason: str) -> None:
         self._lose(ControllerLost(f"The cluster has ended: {reason or 'it was stopped.'}"))
-
-
-def _runs_all(info: Fields) -> bool:
-    """Whether an engine runs calls, also such as bring code of this Python, or is not there yet."""
-    return info.get("state") != "live" or (
-        bool(info.get("apply")) and info.get("implementation") == PYTHON
-    )
 
 
 def _zeromq(loop: Any) -> Transport:

@@ -57,6 +57,18 @@ class Deaths:
         names = [tuple(name) for name in named]
         return tuple(self._known[name] for name in names if name in self._known)
 
+    def corrected(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return what is told of an engine, where the news of its death came before it.
+
+        Deaths come on the channel that replies take, so they are known when a task fails of one;
+        the table of engines comes on the other, sooner or later.
+        """
+        report = self._known.get((int(info["id"]), int(info.get("incarnation", 0))))
+        if report is None or info.get("state") != "live":
+            return info
+        state = "starting" if report.restarted else "lost"
+        return {**info, "state": state, "reason": report.sentence}
+
     def latest(self, engine: int) -> tuple[DeathReport, ...]:
         """Return the latest report of an engine, if there is one."""
         found = [report for (one, _), report in list(self._known.items()) if one == engine]

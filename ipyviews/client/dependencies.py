@@ -17,6 +17,9 @@ from ipyviews.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: What may be a dependency besides a result.
+_MANY = (str, Mapping, list, tuple, set, frozenset)
+
 __all__ = ["Dependency", "depend", "dependent", "require"]
 
 
@@ -111,13 +114,18 @@ class Dependency(set[str]):
 
 
 def _ids(dependencies: Any) -> set[str]:
+    if isinstance(dependencies, str):
+        return {dependencies}
+    # Asked for once: a result makes the list each time.
+    names = getattr(dependencies, "msg_ids", None)
+    if names is not None:
+        return set(names)
     found: set[str] = set()
-    is_one = isinstance(dependencies, str) or hasattr(dependencies, "msg_ids")
-    for one in (dependencies,) if is_one else dependencies:
+    for one in dependencies:
         if isinstance(one, str):
             found.add(one)
-        elif hasattr(one, "msg_ids"):
-            found.update(one.msg_ids)
+        elif (names := getattr(one, "msg_ids", None)) is not None:
+            found.update(names)
         else:
             raise WrongType(
                 f"Invalid dependency: {one!r}; a task is named by its id, or by its result"
@@ -135,9 +143,7 @@ def as_dependency(value: Any) -> Dependency | None:
     """
     if value is None or isinstance(value, Dependency):
         return value
-    if not isinstance(value, str | Mapping | list | tuple | set | frozenset) and not hasattr(
-        value, "msg_ids"
-    ):
+    if not hasattr(value, "msg_ids") and not isinstance(value, _MANY):
         raise _invalid(value)
     try:
         return Dependency(value)

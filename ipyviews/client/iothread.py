@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+#: What may wait for more waits so long [s].
+PATIENCE_S = 0.002
 
 
 class IOThread:
@@ -23,14 +27,22 @@ class IOThread:
 
     def __init__(self, on_end: Callable[[BaseException | None], None]) -> None:
         self._on_end = on_end
-        self._posted: deque[Callable[[], object]] = deque()
+        #: When each is to be done at the latest, by the loop's clock [s].
+        self._posted: deque[tuple[float, Callable[[], object]]] = deque()
         self._is_draining = False
+        # A drain will come by itself.
+        self._is_due = False
         self._cause: BaseException | None = None
         self._process: int | None = None
         self._is_over = False
         #: Its loop; of use in the thread only.
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(self._crashed)
+        # The loop's own way of being woken makes an object each time and reads twice.
+        self._alarm, self._alarmed = socket.socketpair()
+        self._alarm.setblocking(False)
+        self._alarmed.setblocking(False)
+        self.loop.add_reader(self._alarmed, self._woken)
         self._thread = threading.Thread(target=self._run, name="ipyviews-io", daemon=True)
 
     def start(self) -> None:
@@ -47,12 +59,25 @@ class IOThread:
         # Not `Thread.is_alive`: interrupted by Ctrl-C, that takes a living thread for an ended one.
         return self._process == os.getpid() and not self._is_over
 
-    def post(self, action: Callable[[], object]) -> None:
-        """Do `action` in the thread, after all that was posted before. From any thread."""
-        self._posted.append(action)
-        # Only the thread itself sets the flag: an interrupt here can lose no wake-up but its own.
-        if not self._is_draining:
-            self._wake(self._drain)
+    def post(self, action: Callable[[], object], *, patiently: bool = False) -> None:
+        """Do `action` in the thread, after all that was posted before. From any thread.
+
+        Parameters
+        ----------
+        action
+            What to do.
+        patiently
+            Whether it may wait `PATIENCE_S` for something that is posted after it and may not.
+        """
+        self._posted.append((self.loop.time() + PATIENCE_S if patiently else 0.0, action))
+        # Only the thread itself sets the flags: an interrupt here can lose no wake-up but its own.
+        if not (self._is_draining or (patiently and self._is_due)):
+            self._wake()
+
+    def hurry(self) -> None:
+        """Let nothing that was posted wait for more; from any thread."""
+        if self._posted:
+            self.post(_nothing)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """End the thread; waits for it at most `timeout_s` [s], not at all from inside it."""
@@ -61,21 +86,37 @@ class IOThread:
         if not self.is_current() and self._thread.ident is not None:
             self._thread.join(timeout_s)
 
-    def _wake(self, callback: Callable[[], object]) -> None:
+    def _wake(self) -> None:
         try:
-            self.loop.call_soon_threadsafe(callback)
-        except RuntimeError:
-            # The loop is closed: `on_end` has told everybody who waits.
+            self._alarm.send(b"!")
+        except OSError:
+            # It is full: the thread will wake. Or closed: `on_end` has told everybody who waits.
             return
 
+    def _woken(self) -> None:
+        self._alarmed.recv(4096)
+        self._drain()
+
     def _drain(self) -> None:
-        while self._posted:
+        self._is_due = False
+        while ready := self._count_ready():
             self._is_draining = True
             try:
-                while self._posted:
-                    self._posted.popleft()()
+                for _ in range(ready):
+                    _, action = self._posted.popleft()
+                    action()
             finally:
                 self._is_draining = False
+        if self._posted:
+            self._is_due = True
+            self.loop.call_at(self._posted[0][0], self._drain)
+
+    def _count_ready(self) -> int:
+        """Count what must be done now: the last that may not wait, and all before it."""
+        now, posted = self.loop.time(), list(self._posted)
+        while posted and posted[-1][0] > now:
+            posted.pop()
+        return len(posted)
 
     def _crashed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -92,4 +133,10 @@ class IOThread:
                 self._on_end(self._cause)
             finally:
                 self.loop.close()
+                self._alarm.close()
+                self._alarmed.close()
                 self._is_over = True
+
+
+def _nothing() -> None:
+    """Be the last thing that was posted, and one that may not wait."""

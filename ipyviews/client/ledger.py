@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ipyviews.client.bell import Bell
 from ipyviews.client.deaths import Deaths
 from ipyviews.client.display import relay
+from ipyviews.client.endings import Endings
 from ipyviews.client.late import Late
 from ipyviews.client.outputs import OUTPUT_TYPES
 from ipyviews.client.tasks import Task
@@ -57,6 +58,8 @@ class Ledger:
         self.sent = 0
         #: Tasks that have ended and may still write.
         self.late = Late()
+        #: How tasks ended, for a controller that was not there.
+        self.endings = Endings()
         #: Why engines died, as the controller told before the replies of what died with them.
         self.deaths = Deaths()
         self._listeners: dict[str, list[Listener]] = {}
@@ -119,6 +122,12 @@ class Ledger:
             f"{len(self.pending)} calls ({self.pending_bytes / 2**20:.0f} MiB) have no answer yet; "
             f"at most {MAX_TASKS} or {MAX_BYTES >> 20} MiB may wait"
         )
+
+    @property
+    def is_listened(self) -> bool:
+        """Whether output of tasks that have not ended is shown as it comes."""
+        with self.lock:
+            return any(self._listeners.values())
 
     def listen(self, tasks: Iterable[Task], listener: Listener) -> None:
         """Call `listener` in the I/O thread for each message of output of these tasks.

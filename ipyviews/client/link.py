@@ -134,7 +134,7 @@ class Link:
             buffers=buffers,
             to=self.life,
         )
-        if _size(frames[METADATA]) > METADATA_LIMIT:
+        if len(frames[METADATA]) > METADATA_LIMIT:
             raise UsageError(
                 "The label, the targets and the dependencies of a request are too long: together "
                 f"they may have {METADATA_LIMIT // 2**20} MiB."
@@ -176,7 +176,7 @@ class Link:
         self._loop.call_later(PING_S, self._ping)
 
     def _shell_arrived(self, frames: list[Frame]) -> None:
-        size = sum(map(_size, frames))
+        size = sum(map(len, frames))
         try:
             for part in self._decode(self._wires[0], frames):
                 self._on_shell(part)
@@ -280,7 +280,3 @@ class Link:
                 "start a new cluster."
             )
         )
-
-
-def _size(frame: Frame) -> int:
-    return frame.nbytes if isinstance(frame, memoryview) else len(frame)

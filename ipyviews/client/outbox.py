@@ -1,7 +1,7 @@
 """Requests on their way to the I/O thread; calls made meanwhile leave with the last one.
 
-The first call of a burst leaves at once. While the thread is busy with it, its request is closed
-and the next is open: whatever is called like it joins, so that a burst makes few messages.
+The first call of a burst leaves at once, and its request is closed. The next is open for a moment,
+until the thread comes to it: whatever is called like it joins, so that a burst makes few messages.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ipyviews.client.returning import Source
 from ipyviews.client.tasks import Task
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
     #: What calls come after, and what they follow, as docs/protocol.md has them.
     Needs = tuple[dict[str, Any] | None, dict[str, Any] | None]
+
+    class Post(Protocol):
+        """`IOThread.post`."""
+
+        def __call__(self, action: Callable[[], None], *, patiently: bool = False) -> None:
+            """Run something in the I/O thread."""
 
     #: Type, id, content, metadata and buffers of a request.
     Send = Callable[[str, str, bytes, Mapping[str, Any], Sequence[Frame]], None]
@@ -47,6 +53,10 @@ DEPENDENCIES = ("after", "follow")
 #: long until it has left [s].
 BURST_S = 0.005
 LEAVE_S = 0.002
+
+#: A call that comes so soon after the one before [s] waits a moment for others to leave with it,
+#: unless somebody waits for a result.
+RAPID_S = 0.0005
 
 
 class Request(Source):
@@ -145,14 +155,14 @@ class Outbox:
     ledger
         Expects the replies.
     post, send
-        Run something in the I/O thread; and send a message there.
+        Run something in the I/O thread, see `IOThread.post`; and send a message there.
     """
 
     def __init__(
         self,
         session: str,
         ledger: Ledger,
-        post: Callable[[Callable[[], None]], None],
+        post: Post,
         send: Send,
     ) -> None:
         self._session = session
@@ -161,8 +171,8 @@ class Outbox:
         self._send = send
         #: The number of the latest request or call.
         self.number = 0
-        # When the latest call was made, by the monotonic clock [s].
-        self._last = 0.0
+        # When the latest call was made, by the monotonic clock [s], and to be packed.
+        self._last = self._packed = 0.0
         # The latest request with calls, unless another came after it: the order is kept.
         self._latest: Request | None = None
 
@@ -188,7 +198,7 @@ class Outbox:
     ) -> list[Task]:
         """Send packed calls; see `Connection.call`."""
         request, is_direct = self._latest, engines[0] is not None
-        is_single = len(engines) == len(payload.index)
+        is_single, is_patient = len(engines) == len(payload.index), self._is_patient(len(engines))
         needs: Needs = (ours.get("after"), ours.get("follow"))
         shared = ours
         if any(needs):
@@ -209,7 +219,7 @@ class Outbox:
             request.number = number
             if not first:
                 self._latest = request
-                self._post(partial(self._leave, request))
+                self._post(partial(self._leave, request), patiently=is_patient)
         except BaseException:
             # Ctrl-C at this very moment: nobody must wait for what may not have been sent.
             self._latest = None
@@ -233,6 +243,12 @@ class Outbox:
             self._ledger.leave(tasks)
             raise
         return tasks
+
+    def _is_patient(self, calls: int) -> bool:
+        """Whether so many calls, made now, may wait for others."""
+        now = time.monotonic()
+        last, self._packed = self._packed, now
+        return calls == 1 and now - last < RAPID_S
 
     def _tasks(  # noqa: PLR0917 - what all its tasks share
         self,
@@ -278,6 +294,6 @@ class Outbox:
 
     def _pass_on(self, source: Source, number: int, *message: Any) -> None:
         source.keep(*message)
-        self._send(*message)
+        self._send(*self._ledger.endings.tell(*message))
         self._ledger.sent = number
         self._ledger.bell.ring()

@@ -8,11 +8,14 @@ or answered on an engine does not run again; see docs/design.md.
 from __future__ import annotations
 
 import json
+import logging
 import time
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ipyviews.client.nesting import own_cluster
 from ipyviews.errors import ClusterError, EngineError, UsageError
 from ipyviews.launching import rundir
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from ipyviews.client.address import Address
     from ipyviews.client.answers import Answer
+    from ipyviews.client.endings import Endings
     from ipyviews.client.ledger import Ledger
     from ipyviews.client.link import Link
     from ipyviews.client.nesting import Nesting
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from ipyviews.protocol.wire import Frame
 
     Fields = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 #: After a broken connection, how long any word may take to prove that it is back [s].
 DOUBT_S = 1.0
@@ -39,6 +45,12 @@ WATCH_S = 0.5
 #: A successor is looked for so often, and so long while somebody may start one [s].
 LOOK_S = 0.02
 RETURN_S = 30.0
+
+#: How often it is looked whether output is still shown [s].
+QUIET_S = 0.1
+
+#: Controllers that this process has told people of, by their lives.
+_said: deque[str] = deque(maxlen=100)
 
 #: What may be asked twice: it changes nothing, or nothing more.
 REPEATABLE = frozenset(
@@ -86,11 +98,11 @@ class Source:
         copies = [buffer if type(buffer) is bytes else bytes(buffer) for buffer in buffers]
         self.message = (msg_type, name, content, metadata, copies)
 
-    def again(self, places: list[int]) -> tuple[Any, ...]:
+    def again(self, places: list[int], endings: Endings) -> tuple[Any, ...]:
         """Return the message that asks again for some of its tasks."""
         assert self.message is not None  # noqa: S101 - the caller has looked
         msg_type, name, content, metadata, buffers = self.message
-        ours = {**metadata["ipyviews"], "again": places}
+        ours = endings.told({**metadata["ipyviews"], "again": places})
         return msg_type, name, content, {**metadata, "ipyviews": ours}, buffers
 
 
@@ -223,6 +235,21 @@ class Returning:
             self._end(task, _may_have_run(task))
         self._nesting.again()
         self._ledger.bell.ring()
+        if life not in _said and own_cluster() is None:
+            # Once in a process, which may have several clients; on engines nobody reads it.
+            _said.append(life)
+            self._tell_people(answer.result())
+
+    def _tell_people(self, welcome: Fields) -> None:
+        """Say that there is another controller; not among output that is shown as it comes."""
+        if self._ledger.is_listened:
+            self._loop.call_later(QUIET_S, self._tell_people, welcome)
+            return
+        log.warning(
+            "the controller of cluster %r died; another one has taken over its engines and the "
+            "calls without an answer",
+            welcome.get("cluster_id"),
+        )
 
     def _ask_again(self) -> list[Asked]:
         """Ask again what may be asked twice, and return the rest."""
@@ -244,17 +271,20 @@ class Returning:
     def _send_again(self) -> list[Task]:
         """Send again all requests with tasks that have no reply; return those that cannot be."""
         again: dict[Source, list[Task]] = {}
-        lost = []
+        lost, endings = [], self._ledger.endings
         for task in self._ledger.pending.values():
             source = task.source
             if source is None or (source.has_left and source.message is None):
                 lost.append(task)
             elif source.has_left:
                 again.setdefault(source, []).append(task)
+        endings.is_needed = True
+        endings.fail(lost)
         for source, tasks in again.items():
             try:
-                self._link.send(*source.again([_place(task) for task in tasks]))
+                self._link.send(*source.again([_place(task) for task in tasks], endings))
             except UsageError:
+                endings.fail(tasks)
                 lost += tasks
         return lost
 

@@ -128,6 +128,9 @@ class Session(StaysHere):
         EngineError
             One of them is gone.
         """
+        if type(targets) is int and targets >= 0:
+            self.connection.check()
+            return [self._check(targets)]
         known = self.ids
         if targets is None or (isinstance(targets, str) and targets.lower() == "all"):
             self._require(known)
@@ -137,10 +140,10 @@ class Session(StaysHere):
         if isinstance(targets, slice):
             return known[targets]
         if isinstance(targets, int):
-            return [self._from_end(targets, known) if targets < 0 else self._check(targets, known)]
+            return [self._from_end(targets, known) if targets < 0 else self._check(targets)]
         if not isinstance(targets, list | tuple | range | set | frozenset):
             raise WrongType(f"targets by int/slice/collection of ints only, not {type(targets)}")
-        return [self._check(engine, known) for engine in targets]
+        return [self._check(engine) for engine in targets]
 
     def remember(self, result: Waitable, made: Made) -> None:
         """Let `get_result` find a result that was just made."""
@@ -208,11 +211,12 @@ class Session(StaysHere):
             )
         raise NoEnginesRegistered
 
-    def _check(self, engine: Any, known: list[int]) -> int:
+    def _check(self, engine: Any) -> int:
         if isinstance(engine, bool) or not isinstance(engine, int):
             raise WrongType(f"engines are named by int, not by {type(engine).__name__} {engine!r}")
         info = self.connection.engines.get(engine)
         if info is None:
+            known = self.ids
             self._require(known)
             there = ", ".join(map(str, known))
             raise UnknownEngine(f"No such engine: {engine}; there are {there}.")

@@ -62,7 +62,7 @@ class Sharing:
         self._lock = lock
         self._tell = tell
         self._engines: Mapping[int, Mapping[str, Any]] = {}
-        self._sender = Sender(cluster, session, _warn)
+        self._sender = Sender(cluster, session, _warn, is_alone=True)
         self._receiver = Receiver(lambda: post(self._tell_released))
         self._uses: dict[str, list[Use]] = {}
 

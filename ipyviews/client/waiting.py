@@ -51,8 +51,8 @@ class Waitable(StaysHere, Pending):
     ) -> None:
         super().__init__()
         self._client = client
-        self._single = isinstance(children, Task | str)
-        named = [children] if isinstance(children, Task | str) else children
+        self._single = isinstance(children, (Task, str))
+        named = [children] if isinstance(children, (Task, str)) else children
         #: The tasks it waits for, in the order of the values.
         self.tasks = [one if isinstance(one, Task) else client.task(one) for one in named]
         #: Of use in ipyparallel, whose clients keep results; here the values are the result's own.
@@ -65,8 +65,9 @@ class Waitable(StaysHere, Pending):
         self._error: Exception | None = None
         self._is_done = False
         self._finished: list[Task] = []
+        watcher = self._task_done
         for task in self.tasks:
-            task.watch(self._task_done)
+            task.watch(watcher)
         if not self.tasks:
             self._end()
 

@@ -53,6 +53,28 @@ def test_error_of_a_lost_task_has_the_reports(fake, rc):
         result.get(10)
     assert caught.value.report.verdict == "segmentation fault"
     assert [one.engine for one in caught.value.reports] == [0]
+    # The table of engines comes on another channel, perhaps later.
+    assert rc.ids == [1]
+
+
+def test_table_older_than_a_death_does_not_bring_the_engine_back(fake, rc):
+    told = report(1, 1) | {"restarted": False}
+    fake.do(lambda: fake._send(0, "death_notice", {"deaths": [told]}, "", {}, ()))
+    wait_until(lambda: rc.ids == [0])
+    fake.engines[0] |= {"state": "lost"}
+    fake.notice()
+    wait_until(lambda: rc.ids == [])
+    assert rc.connection.engines[1]["state"] == "lost"
+    fake.engines[1] |= {"incarnation": 2}
+    fake.notice()
+    wait_until(lambda: rc.ids == [1])
+
+
+def test_engine_that_is_started_again_is_not_called_gone(fake, rc):
+    told = report(1, 1) | {"restarted": True}
+    fake.do(lambda: fake._send(0, "death_notice", {"deaths": [told]}, "", {}, ()))
+    wait_until(lambda: rc.ids == [0])
+    assert rc.connection.engines[1]["state"] == "starting"
 
 
 def test_engine_that_is_gone_is_told_with_its_report(fake, rc):
@@ -139,6 +161,7 @@ def test_status_tells_what_the_client_keeps(rc):
     result.get(10)
     kept = rc.status()["bounds"]["client"]
     assert kept["history"]["now"] == 2
+    assert kept["ended"] == {"now": 2, "most": 20_000, "dropped": 0}
     assert kept["unanswered"] == {"now": 0, "most": 100_000, "dropped": 0}
 
 

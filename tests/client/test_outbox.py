@@ -18,9 +18,15 @@ class Desk:
 
     def __init__(self) -> None:
         self.posted = []
+        #: Whether each that was posted may wait for others.
+        self.patient = []
         self.messages = []
         self.ledger = Ledger()
-        self.box = Outbox("c", self.ledger, self.posted.append, self._send)
+        self.box = Outbox("c", self.ledger, self._post, self._send)
+
+    def _post(self, action, *, patiently=False) -> None:
+        self.posted.append(action)
+        self.patient.append(patiently)
 
     def _send(self, msg_type, msg_id, content, metadata, buffers) -> None:
         self.messages.append((msg_type, msg_id, unpack(content), metadata["ipyviews"], buffers))
@@ -54,6 +60,23 @@ def test_calls_made_before_the_first_has_left_join_it(desk):
     assert len(content["index"]) == 3
     assert sum(size for size, _ in content["index"]) == len(arguments)
     assert (ours["any"], function) == (None, pack_calls(abs, []).function)
+
+
+def test_only_a_call_that_comes_soon_after_another_waits_for_more(desk, monkeypatch):
+    times = iter([1000.0, 1000.0001, 1000.1])
+    monkeypatch.setattr(outbox.time, "monotonic", lambda: next(times))
+    for _ in range(3):
+        desk.call()
+        desk.work()
+    assert desk.patient == [False, True, False]
+
+
+def test_cells_and_calls_made_together_wait_for_nothing(desk, monkeypatch):
+    monkeypatch.setattr(outbox, "RAPID_S", 60.0)
+    for _ in range(2):
+        desk.box.execute({"code": "1"}, [0], {"targets": [0]})
+        desk.box.call(pack_calls(abs, [((-1,), {})] * 2), (None, None), {"any": None})
+    assert desk.patient == [False] * 4
 
 
 def test_what_comes_after_it_has_left_is_a_request_of_its_own(desk):
@@ -151,7 +174,7 @@ def test_each_call_has_a_number_and_they_are_sent_when_their_request_is(desk):
 
 
 def test_an_interrupt_while_it_is_posted_leaves_nothing_to_wait_for(desk, monkeypatch):
-    def interrupted(_request):
+    def interrupted(_request, **_how):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(desk.box, "_post", interrupted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -311,3 +312,106 @@ def test_a_client_that_comes_between_two_controllers_finds_the_second(fake, monk
 
     with Client(old, transport=transport) as client:
         assert client[0].apply_sync(pow, 2, 3) == 8
+
+
+def ended(fake: Mortal) -> list[Any]:
+    return [ours.get("ended") for _, ours in fake.sent("apply_request")]
+
+
+def test_how_tasks_ended_is_told_to_the_next_controller_with_what_depends_on_them(fake, rc):
+    lv = rc.load_balanced_view()
+    good, bad = lv.apply_async(abs, -1), lv.apply_async(int, "x")
+    rc.wait([good, bad], 5)
+    names = [*good.msg_ids, *bad.msg_ids]
+    fake.holding = True
+    with lv.temp_flags(after=[good, bad], follow=good):
+        second = lv.apply_async(abs, -2)
+    with lv.temp_flags(after=second):
+        third = lv.apply_async(abs, -3)
+    wait_until(lambda: len(fake.held) == 2)
+    assert not any(ended(fake))
+    count = len(ended(fake)) - 2
+    fake.die()
+    fake.come_back("next")
+    wait_until(lambda: len(fake.held) == 2)
+    places = [task.metadata()["engine_id"] for task in (*good.tasks, *bad.tasks)]
+    ends = [[ok, place, 1] for ok, place in zip((True, False), places, strict=True)]
+    known = dict(zip(names, ends, strict=True))
+    assert ended(fake) == ([known] if count == 1 else [known, None])
+    fake.release()
+    assert [second.get(5), third.get(5)] == [2, 3]
+    fake.requests.clear()
+    with lv.temp_flags(after=bad):
+        lv.apply_async(abs, -4)
+    with lv.temp_flags(follow=second):
+        lv.execute("x = 1", block=False)
+    wait_until(lambda: len(fake.names()) == 2)
+    assert [sorted(ours["ended"]) for name, _, ours in fake.requests if "any" in ours] == [
+        bad.msg_ids,
+        second.msg_ids,
+    ]
+
+
+def test_what_cannot_be_sent_again_has_failed_for_what_depends_on_it(fake, rc, monkeypatch):
+    numpy = pytest.importorskip("numpy")
+    monkeypatch.setattr(returning, "MOST_KEPT", 10_000)
+    fake.holding = True
+    lv = rc.load_balanced_view()
+    large = lv.apply_async(sum, numpy.arange(10_000))
+    with lv.temp_flags(after=large):
+        second = lv.apply_async(abs, -2)
+    wait_until(lambda: len(fake.held) == 2)
+    fake.die()
+    fake.come_back("next")
+    wait_until(lambda: fake.held)
+    assert ended(fake) == [{large.msg_ids[0]: [False, None, 0]}]
+    fake.release()
+    assert second.get(5) == 2
+    with pytest.raises(EngineError, match="may have run"):
+        large.get(5)
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """What people are told, by this process, of controllers that died."""
+    monkeypatch.setattr(returning, "_said", deque())
+    monkeypatch.setattr(returning, "QUIET_S", 0.0)
+    found: list[str] = []
+    monkeypatch.setattr(returning.log, "warning", lambda *told: found.append(told[0] % told[1:]))
+    return found
+
+
+def test_that_the_controller_was_replaced_is_said_once_in_a_process(fake, rc, said):
+    sentence = (
+        "the controller of cluster 'fake' died; another one has taken over its engines and the "
+        "calls without an answer"
+    )
+    returning._said.append("known")
+    for life, count in (("next", 1), ("known", 1), ("last", 2)):
+        fake.die()
+        fake.come_back(life)
+        assert rc[0].apply_sync(pow, 2, 3) == 8
+        fake.do(lambda: None)
+        assert said == [sentence] * count
+
+
+def test_it_is_not_said_among_output_that_is_shown(fake, rc, said):
+    fake.holding = True
+    result = rc[0].execute("x = 1", block=False)
+    with result.stream_output():
+        wait_until(lambda: fake.held)
+        fake.die()
+        fake.come_back("next")
+        wait_until(lambda: fake.held)
+        fake.do(lambda: None)
+        assert not said
+    wait_until(lambda: said)
+
+
+def test_it_is_not_said_on_an_engine(fake, rc, said, monkeypatch):
+    monkeypatch.setattr(returning, "own_cluster", lambda: fake.folder)
+    fake.die()
+    fake.come_back("next")
+    assert rc[0].apply_sync(pow, 2, 3) == 8
+    fake.do(lambda: None)
+    assert not said

@@ -127,6 +127,30 @@ def test_a_call_to_an_engine_that_is_gone_says_why(fake, rc):
 # -- flags ------------------------------------------------------------------------------------
 
 
+def test_a_flag_that_is_set_within_the_block_is_restored_with_those_of_the_block(lv):
+    needs = ["a-1.0"]
+    lv.set_flags(after=needs, timeout=3.0)
+    with lv.temp_flags(after=None, retries=2):
+        lv.timeout = 5.0
+        lv.label = "within"
+    assert lv.after is needs
+    assert (lv.timeout, lv.retries, lv.label) == (3.0, 0, None)
+
+
+def test_flags_that_are_as_they_were_are_not_set_again(lv):
+    lv.after = ["a-1.0"]
+    # Setting it would be refused now: it is checked each time.
+    lv.after.append(3)
+    with lv.temp_flags(retries=2):
+        pass
+    assert lv.retries == 0
+
+
+def test_a_view_of_one_engine_tells_which_engines_there_are_when_it_is_none_of_them(rc):
+    with pytest.raises(UsageError, match="No such engine: 7; there are 0, 1"):
+        rc.resolve(7)
+
+
 def test_flags_are_set_and_restored(dv):
     assert dv.set_flags(block=True, label="x") is dv
     with dv.temp_flags(block=False, targets=1):
