@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.submissions import parse_submission
+from ipyviews.controller.telling import stored_result
+from ipyviews.core.ends import Ended
 from ipyviews.ids import ClientId, RequestId, TaskId, task_id
 from ipyviews.protocol.wire import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from ipyviews.controller.records import Records
     from ipyviews.controller.requests import Requests, Store
-    from ipyviews.controller.submissions import Submission
+    from ipyviews.controller.submissions import Choice, Submission
+    from ipyviews.core.ends import Ends
     from ipyviews.protocol.wire import Frame
     from ipyviews.store.journal import Journal
 
@@ -39,10 +43,13 @@ class Absent:
         Where they are written down.
     store, records
         Have their tasks, and how they were asked for.
+    ends
+        Knows how tasks ended.
     """
 
-    def __init__(self, journal: Journal, store: Store, records: Records) -> None:
+    def __init__(self, journal: Journal, store: Store, records: Records, ends: Ends) -> None:
         self._journal = journal
+        self._ends = ends
         self._store = store
         self._records = records
         #: How many of their tasks have not ended. [count]
@@ -66,18 +73,18 @@ class Absent:
                 # Never before its results are written: else both could be lost.
                 self._records.when_written(partial(self._journal.drop, REQUEST, request))
 
-    def restore(self, requests: Requests, done: Collection[str]) -> None:
+    async def restore(self, requests: Requests, done: Collection[str]) -> None:
         """Go on with what is written down, but for tasks that are done."""
         for request, note in self._journal.read(REQUEST).items():
             try:
-                self._restore(requests, RequestId(request), note, done)
+                await self._restore(requests, RequestId(request), note, done)
             except Exception:
                 # One that cannot be read must not keep the others from being done.
                 log.exception("request %s of a client that is gone is lost", request)
                 self._left.pop(request, None)
                 self._journal.drop(REQUEST, request)
 
-    def _restore(
+    async def _restore(
         self, requests: Requests, request: RequestId, note: dict[str, Any], done: Collection[str]
     ) -> None:
         ours = note["ours"]
@@ -89,9 +96,17 @@ class Absent:
         ours["again"] = places
         header, metadata = note["header"], {"ipyviews": ours}
         message = Message(header, {}, metadata, content, list(buffers), [])
-        submission = parse_submission(message)
+        submission = await self._with_ends(parse_submission(message), done)
         self._left[request] = len(places)
         requests.restore(ClientId(note["client"]), request, submission, header, ours)
+
+    async def _with_ends(self, submission: Submission, done: Collection[str]) -> Submission:
+        """Add how it ended what had not when the client left."""
+        named = _dependencies(submission.choice, submission.wanted)
+        known = {task for task, _ in submission.ended}
+        stored = await self._records.stored(sorted(named.difference(known).intersection(done)))
+        told = tuple((TaskId(task), _end(stored_result(one))) for task, one in stored.items())
+        return replace(submission, ended=submission.ended + told)
 
     def _write(self, client: ClientId, request: str, places: list[int]) -> None:
         record = self._records.memory.get(task_id(request, places[0]))
@@ -99,6 +114,10 @@ class Absent:
         if record is None:
             return
         ours: dict[str, Any] = {**record.origin.ours, "again": places}
+        named = _dependencies(pending.submission.choice, places)
+        ended = {name: list(end) for name in named if (end := self._ends.get(name)) is not None}
+        if ended:
+            ours["ended"] = ended
         self._left[request] = len(places)
         value = {"client": client, "header": record.origin.header, "ours": ours}
         self._journal.put(REQUEST, request, value, partial(self._frames, pending.submission))
@@ -107,3 +126,14 @@ class Absent:
         """Copy what is in shared memory, whose owner is gone; not in the loop, it may be much."""
         buffers = submission.buffers
         return [submission.content, *buffers[:1], *self._records.whole(buffers[1:])]
+
+
+def _end(told: dict[str, Any]) -> Ended:
+    engine, life, *_ = (told["ours"]["attempts"] or [(None, 0)])[-1]
+    return Ended(told["content"].get("status") == "ok", engine, life)
+
+
+def _dependencies(choice: Choice, places: Iterable[int]) -> set[TaskId]:
+    """Name what tasks of a request come after, or follow."""
+    needs = set(map(choice.needs_of, places))
+    return {task for pair in needs for need in pair if need for task in need.tasks}

@@ -58,6 +58,7 @@ def note(journal: Journal, fleet: Fleet, engine: Engine | None) -> None:
         "request": dataclasses.asdict(engine.request),
         "pid": _pid(engine),
         "joined": dataclasses.asdict(joined) if joined else None,
+        "deaths": fleet.revival.deaths(engine.id),
     }
     journal.put_all([(ENGINE, str(engine.id), value), (FLEET, "wanted", wanted)])
 
@@ -147,6 +148,7 @@ def _take_over(
     ended: ExitReport | None,
 ) -> None:
     engine = Engine(name, KernelRequest(**known["request"]), incarnation=known["incarnation"])
+    fleet.revival.restore(name, known["deaths"])
     if known["joined"] is not None:
         engine.former = Joined(**known["joined"])
     # Their clients may not have heard of it.

@@ -62,7 +62,7 @@ class Control:
     Parameters
     ----------
     cluster
-        Told in the answer to a hello: version, name and life.
+        Told in the answer to a hello: version, name, life, and how often it was replaced.
     performer
         Knows all that the requests are about.
     counters
@@ -277,6 +277,7 @@ class Control:
             "engines": engines,
             "clients": clients,
             "counters": dict(self._counters),
+            "replaced": self._cluster["replaced"],
             "deaths": self._fleet.deaths.told(),
         }
 

@@ -107,6 +107,8 @@ class Driver:
         self._ports = {name: int((former or {}).get(name, 0)) for name in PORTS}
         # Never that of the controller before: what was sent to it is refused.
         self.life = secrets.token_hex(8)
+        #: How many controllers of this cluster have died. [count]
+        self.replaced = 1 + int(former["ipyviews"].get("replaced", 0)) if former else 0
         self.key = str(former["key"]) if former else secrets.token_hex(32)
         self._journal = journal
         self.counters: Counter[str] = Counter()
@@ -149,7 +151,7 @@ class Driver:
             await adoption.adopt(self.fleet, self._journal, self.config.n)
         if self.absent is not None:
             done = self.requests.retold.before = await self.records.written_down()
-            self.absent.restore(self.requests, done)
+            await self.absent.restore(self.requests, done)
         self._listen()
 
     def _listen(self) -> None:
@@ -182,7 +184,9 @@ class Driver:
         self.records = self._make_records()
         self.absent = None
         if self._journal is not None and self.config.detached:
-            self.absent = Absent(self._journal, self._store, self.records)
+            self.absent = Absent(
+                self._journal, self._store, self.records, performer.state.holding.graph.ends
+            )
             self.records.on_end = self.absent.ended
         self.links = Links(self._transport, identity, counters)
         self.gate = Gate(
@@ -219,6 +223,7 @@ class Driver:
             "version": __version__,
             "cluster_id": self.config.cluster_id,
             "life": self.life,
+            "replaced": self.replaced,
         }
         self.control = Control(cluster, performer, counters, self.end)
         self.requests = Requests(
@@ -284,6 +289,7 @@ class Driver:
                 "version": __version__,
                 "cluster_id": self.config.cluster_id,
                 "life": self.life,
+                "replaced": self.replaced,
                 "scheme": self.config.scheme,
                 "profile": self.config.profile,
                 "pid": pid,

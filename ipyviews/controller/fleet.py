@@ -242,14 +242,15 @@ class Fleet:
 
     def _lose_former(self, engine: Engine, reason: str, report: ExitReport | None) -> bool:
         """Lose an engine before it has joined again; returns whether it may come back."""
-        may_revive = report is not None and engine.kernel is not None
-        revives = may_revive and self.revival.allows(engine.id, self._loop.time())
+        revives, refusal = False, ""
+        if report is not None and engine.kernel is not None:
+            revives, refusal = self.revival.judge(engine.id, self._loop.time())
         name = (engine.id, engine.incarnation)
         # One that the controller before had noted already knows more.
         if report is not None and name not in self.deaths:
             crash = crashes.read(str(engine.kernel.connection_file)) if engine.kernel else ""
-            self.deaths.note(name, report, crash=crash, restarted=revives)
-        self._lose(engine, reason, restarting=revives)
+            self.deaths.note(name, report, crash=crash, restarted=revives, refusal=refusal)
+        self._lose(engine, f"{reason}; {refusal}" if refusal else reason, restarting=revives)
         return revives
 
     # -- what happens ----------------------------------------------------------------------------
@@ -283,11 +284,8 @@ class Fleet:
     def _verdict(self, engine: Engine, incarnation: int, report: ExitReport) -> None:
         if self._is_closing or engine.state != "live" or engine.incarnation != incarnation:
             return
-        reason, revives = describe(report), self.revival.allows(engine.id, self._loop.time())
-        refusal = "" if revives else self.revival.refusal(engine.id)
-        if refusal:
-            reason = f"{reason}; {refusal}"
-            log.warning("%s", refusal)
+        revives, refusal = self.revival.judge(engine.id, self._loop.time())
+        reason = f"{describe(report)}; {refusal}" if refusal else describe(report)
         self._lose(engine, reason, report=report, restarting=revives, refusal=refusal)
         if revives:
             self._revive(engine)

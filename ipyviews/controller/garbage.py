@@ -30,26 +30,40 @@ LOOK_S = 5.0
 GAIN = 16 * 1024 * 1024
 
 
-def collect_when_idle(loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool]) -> None:
-    """Collect garbage only at times when `is_idle`, from now on; what is there now stays."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    loop.call_later(LOOK_S, _look, loop, is_idle, loop.time(), _resident())
+class Collector:
+    """Collects garbage only at times when `is_idle`, from now on; what is there now stays.
+
+    Between two calls of somebody who waits for each there is nothing to do either: then only what
+    is new is looked through, and all once so little is new that nobody can be calling.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool]) -> None:
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._loop = loop
+        self._is_idle = is_idle
+        self._resident = _resident()
+        # When all was looked through last, and whether anything was kept since.
+        self._last = loop.time()
+        self._is_owed = False
+        loop.call_later(LOOK_S, self.look)
+
+    def look(self) -> None:
+        """Collect, if this is a time for it, and look again later."""
+        is_new, is_idle = gc.get_count()[0] > WORTH_IT, self._is_idle()
+        is_due = self._loop.time() - self._last > PATIENCE_S
+        if (is_due and is_new) or (self._is_owed and is_idle and not is_new):
+            gc.collect()
+            self._is_owed, self._last = False, self._loop.time()
+        elif is_new and is_idle:
+            gc.collect(1)
+            self._is_owed = True
+        if is_idle and _resident() > self._resident + GAIN:
+            give_back()
+            self._resident = _resident()
+        self._loop.call_later(LOOK_S, self.look)
 
 
 def _resident() -> int:
     return resident_bytes(os.getpid()) or 0
-
-
-def _look(
-    loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool], last: float, resident: int
-) -> None:
-    is_due = loop.time() - last > PATIENCE_S
-    if gc.get_count()[0] > WORTH_IT and (is_due or is_idle()):
-        gc.collect()
-        last = loop.time()
-    if _resident() > resident + GAIN and is_idle():
-        give_back()
-        resident = _resident()
-    loop.call_later(LOOK_S, _look, loop, is_idle, last, resident)

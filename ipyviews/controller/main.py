@@ -22,7 +22,7 @@ from ipyviews.controller import logs
 from ipyviews.controller.adoption import WRITING_S
 from ipyviews.controller.config import read_config
 from ipyviews.controller.driver import Driver
-from ipyviews.controller.garbage import collect_when_idle
+from ipyviews.controller.garbage import Collector
 from ipyviews.errors import ClusterError, IPyViewsError, UsageError
 from ipyviews.launching.kernels import KernelLauncher
 from ipyviews.launching.link import AgentLink
@@ -74,7 +74,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, driver.end, "the controller was told to end")
     info = json.dumps(driver.connection_info(os.getpid()))
     write_private(config.folder / "cluster.json", info)
-    collect_when_idle(loop, lambda: driver.is_idle)
+    Collector(loop, lambda: driver.is_idle)
     agent = Agent(driver, agent_socket) if has_agent else None
     driver.fleet.most = engines_within(raise_file_limit())
     try:

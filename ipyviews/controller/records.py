@@ -283,7 +283,7 @@ class Records:
     async def results(self, client: ClientId, content: Fields) -> Fields:
         """Tell results, or only which there are; may wait for the first of them."""
         tasks = _names(content)
-        stored = await self._stored(tasks)
+        stored = await self.stored(tasks)
         status = self._status(tasks, stored)
         if content.get("status_only") is True:
             return status
@@ -294,7 +294,7 @@ class Records:
                 await self._first_of(tasks)
         return await self._tell(client, tasks, stored)
 
-    async def _stored(self, tasks: Iterable[TaskId]) -> dict[str, Fields]:
+    async def stored(self, tasks: Iterable[TaskId]) -> dict[str, Fields]:
         """Return what the file has of tasks that are not known here."""
         missing = [task for task in tasks if self.memory.get(task) is None]
         if self._file is None or not missing:

@@ -15,7 +15,7 @@ from ipyviews.controller.performer import error_content
 from ipyviews.controller.retold import Retold
 from ipyviews.controller.submissions import parse_submission
 from ipyviews.controller.withheld import Held, Withheld
-from ipyviews.core.events import CancelRequested, TaskSubmitted, TaskWaits
+from ipyviews.core.events import CancelRequested, EndsTold, TaskSubmitted, TaskWaits
 from ipyviews.errors import IPyViewsError, ProtocolError, UsageError
 from ipyviews.ids import RequestId, TaskId, parse_attempt, task_id
 
@@ -280,6 +280,8 @@ class Requests:
             submission = self.retold.tell(client, request, submission)
             if not submission.wanted:
                 return
+        if submission.ended:
+            self._feed(EndsTold(self._loop.time(), submission.ended), None)
         choice, is_again = submission.choice, submission.places is not None
         terms, alike = choice.terms(0), len(choice.needs) == 1
         self._records.submitted(client, request, submission, header, ours)
@@ -292,9 +294,10 @@ class Requests:
                 # Its client was taken for gone.
                 continue
             terms = terms if alike else choice.terms(place)
-            if is_again or self.withheld:
+            if is_again or submission.ended or self.withheld:
                 make = partial(self._make, request, task, pending, terms, is_again=is_again)
-                if not self.withheld.keep(task, Held(pending, is_again, terms[4:], make)):
+                late = partial(make, since=self._loop.time())
+                if not self.withheld.keep(task, Held(pending, is_again, terms[4:], late)):
                     make()
             else:
                 self._make(request, task, pending, terms)
@@ -308,6 +311,7 @@ class Requests:
         terms: Terms,
         *,
         is_again: bool = False,
+        since: float | None = None,
     ) -> None:
         found, flight, past = None, None, None
         if is_again:
@@ -315,5 +319,8 @@ class Requests:
             found, flight = self._returns.claim(task, pending, past)
         client, submission, _ = pending
         kind, now, engine = submission.kind, self._loop.time(), pending.engine
+        if since is not None and (limit := terms[3]) is not None:
+            # The time that it was held back counts.
+            terms = (*terms[:3], limit - (now - since), *terms[4:])
         event = TaskSubmitted(now, task, client, request, kind, engine, *terms, found, past)
         self._feed(event, flight)

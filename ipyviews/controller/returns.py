@@ -193,6 +193,10 @@ class Returns:
         """Note an engine that is being taken over."""
         self._untold.add(engine)
 
+    def is_untold(self, engine: EngineId | None) -> bool:
+        """Whether an engine is being taken over."""
+        return engine in self._untold
+
     def told(self, engine: EngineId) -> None:
         """Note that it has been, or is lost."""
         self._untold.discard(engine)
@@ -276,8 +280,11 @@ class Returns:
 
     def may_be_told(self, task: TaskId, pending: PendingTask) -> bool:
         """Whether an engine may yet tell more of a task."""
-        if not self._untold or task in self._running or self._is_done(task, pending):
+        if not self._untold or self._is_done(task, pending):
             return False
+        if (running := self._running.get(task)) is not None:
+            # The core knows of the run only when its engine has joined.
+            return running.attempt.engine in self._untold
         return pending.engines is None or not self._untold.isdisjoint(pending.engines)
 
     def _is_done(self, task: TaskId, pending: PendingTask) -> bool:

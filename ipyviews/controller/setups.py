@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ipyviews.ids import EngineId
+
+log = logging.getLogger(__name__)
 
 #: Set-up cells of one engine [count], and of all [bytes].
 MOST_CELLS = 200
@@ -94,8 +97,7 @@ class Revival:
         self.limit = limit
         self._deaths: dict[EngineId, deque[float]] = {}
 
-    def allows(self, engine: EngineId, now: float) -> bool:
-        """Note a death; tell whether another life may follow."""
+    def _allows(self, engine: EngineId, now: float) -> bool:
         if self.limit is None:
             return False
         deaths = self._deaths.setdefault(engine, deque())
@@ -106,8 +108,32 @@ class Revival:
         deaths.append(now)
         return True
 
-    def refusal(self, engine: EngineId) -> str:
-        """Say why there is no other life; empty where none was to be expected."""
+    def judge(self, engine: EngineId, now: float) -> tuple[bool, str]:
+        """Note a death; tell whether another life follows, and if one was to be expected, why not.
+
+        Parameters
+        ----------
+        engine
+            Which.
+        now
+            By the monotonic clock, which a controller has in common with those before it [s].
+        """
+        if self._allows(engine, now):
+            return True, ""
+        refusal = self._refusal(engine)
+        if refusal:
+            log.warning("%s", refusal)
+        return False, refusal
+
+    def deaths(self, engine: EngineId) -> list[float]:
+        """Return when an engine died that was started again since [s]."""
+        return list(self._deaths.get(engine, ()))
+
+    def restore(self, engine: EngineId, deaths: Iterable[float]) -> None:
+        """Count those under the controllers before this one too."""
+        self._deaths[engine] = deque(deaths)
+
+    def _refusal(self, engine: EngineId) -> str:
         if self.limit is None:
             return ""
         times = "once" if self.limit.most == 1 else f"{self.limit.most} times"

@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ipyviews.core.ends import Ended
 from ipyviews.core.events import Dependency, Kind
 from ipyviews.engine.frames import size_bytes
 from ipyviews.errors import UsageError
@@ -88,6 +89,8 @@ class Submission:
     is_setup: bool = False
     #: Its tasks that are wanted: the client sends it again, some of them had a reply.
     places: tuple[int, ...] | None = None
+    #: How some of what its tasks depend on ended under another controller.
+    ended: tuple[tuple[TaskId, Ended], ...] = ()
 
     @property
     def wanted(self) -> Sequence[int]:
@@ -140,7 +143,7 @@ class Submission:
 
 def alone(ours: dict[str, Any], task: int, *, waits: bool) -> dict[str, Any]:
     """Return the metadata of `Submission.alone`; unless it `waits`, without dependencies."""
-    left_out = {"targets", "again", "setup", *(() if waits else ("after", "follow"))}
+    left_out = {"targets", "again", "ended", "setup", *(() if waits else ("after", "follow"))}
     found = {"any": None, **{name: one for name, one in ours.items() if name not in left_out}}
     for name in ("after", "follow"):
         if isinstance(each := found.get(name), list):
@@ -175,8 +178,18 @@ def parse_submission(message: Message) -> Submission:
         raise UsageError("`setup` is for cells on engines that are named")
     places = _places(message.ours, tasks) if "again" in message.ours else None
     content, buffers = message.content, message.buffers
+    ended = _ended(message.ours["ended"]) if "ended" in message.ours else ()
     return Submission(
-        kind, choice, tasks, ours, content, buffers, cuts, is_setup=is_setup, places=places
+        kind,
+        choice,
+        tasks,
+        ours,
+        content,
+        buffers,
+        cuts,
+        is_setup=is_setup,
+        places=places,
+        ended=ended,
     )
 
 
@@ -186,6 +199,22 @@ def _places(ours: dict[str, Any], tasks: int) -> tuple[int, ...]:
     if not isinstance(places, list) or not all(type(p) is int and p in known for p in places):
         raise UsageError("`again` must be a list of places of tasks of the request")
     return tuple(sorted(set(places)))
+
+
+def _ended(told: Any) -> tuple[tuple[TaskId, Ended], ...]:
+    if not isinstance(told, dict) or not all(map(_is_end, told.values())):
+        raise UsageError(
+            "`ended` must tell of each task whether it succeeded, and the engine of its last run "
+            "and the life of that, or null and 0"
+        )
+    return tuple((TaskId(task), Ended(*end)) for task, end in told.items())
+
+
+def _is_end(end: Any) -> bool:
+    if type(end) is not list or len(end) != 3:
+        return False
+    ok, engine, life = end
+    return type(ok) is bool and (engine is None or type(engine) is int) and type(life) is int
 
 
 def _choice(ours: dict[str, Any], entries: int) -> Choice:

@@ -30,7 +30,7 @@ class Held(NamedTuple):
     pending: PendingTask
     #: Whether it was sent before.
     is_again: bool
-    #: What it waits for.
+    #: What it waits for, and where it has to run.
     needs: tuple[Dependency | None, ...]
     #: Tells the core of it.
     submit: Callable[[], None]
@@ -94,11 +94,21 @@ class Withheld:
         pending = one.pending
         if one.is_again and self._returns.may_be_told(task, pending):
             return True
+        if self._follows_untold(one):
+            return True
         if not self._held:
             return False
         if pending.engine is not None and self._lanes[pending.client, pending.engine]:
             return True
         return any(name in self._held for need in one.needs if need for name in need.tasks)
+
+    def _follows_untold(self, one: Held) -> bool:
+        """Whether it follows what ran on an engine that may live, and is not there so far."""
+        follow = one.needs[1]
+        return follow is not None and any(
+            task in follow.tasks and self._returns.is_untold(end.engine)
+            for task, end in one.pending.submission.ended
+        )
 
     def _release(self) -> None:
         """Go on with those of which all is known by now, in the order in which they came."""

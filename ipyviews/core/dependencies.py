@@ -13,7 +13,7 @@ from ipyviews.core.ends import MOST_ENDED, Ends
 from ipyviews.core.engines import EngineState
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from ipyviews.core.ends import Ended
     from ipyviews.core.engines import Engine
@@ -178,6 +178,12 @@ class Graph:
         for condition in self._awaiting.pop(task, ()):
             self._count(condition, task, end)
             self._changed[condition] = None
+
+    def recall(self, ends: Iterable[tuple[TaskId, Ended]]) -> None:
+        """Take in how tasks ended that nobody here has seen; what is known here counts more."""
+        for task, end in ends:
+            if task not in self._tasks and task not in self.ends:
+                self.ended(task, end)
 
     def engine_lost(self, engine: EngineId) -> list[Task]:
         """Take in that what ran on an engine is of no more use there.

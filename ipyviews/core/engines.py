@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_AHEAD = 64
 
 #: ... or so much work [s], as far as it can be told from the calls before ...
-AHEAD_S = 0.01
+AHEAD_S = 0.02
 
 #: ... or one call behind another that takes less than this [s]: an engine would wait for a new one
 #: longer than is lost when it has to give that one back.

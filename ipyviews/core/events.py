@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ipyviews.core.effects import Past
+    from ipyviews.core.ends import Ended
     from ipyviews.ids import Attempt, ClientId, EngineId, RequestId, TaskId
 
 
@@ -126,7 +127,7 @@ class TaskSubmitted(NamedTuple):
     retries: int = 0
     #: How often to run again after losing the engine; direct tasks never are.
     reruns: int = 1
-    #: Longest time until it starts, in seconds; None means no limit.
+    #: Longest time until it starts, in seconds; None means no limit, less than 0 that it is over.
     timeout_s: float | None = None
     #: Load-balanced tasks only: not before these have ended, and only where these ran.
     after: Dependency | None = None
@@ -135,6 +136,13 @@ class TaskSubmitted(NamedTuple):
     found: Found | None = None
     #: What was behind it there when it was queued again last.
     past: Past | None = None
+
+
+class EndsTold(NamedTuple):
+    """A client told how tasks ended under a controller before this one; others depend on them."""
+
+    now: float
+    ends: tuple[tuple[TaskId, Ended], ...]
 
 
 class TaskReplied(NamedTuple):
@@ -231,6 +239,7 @@ Event = (
     | EngineJoined
     | EngineLost
     | StrayEnded
+    | EndsTold
     | TaskSubmitted
     | TaskReplied
     | RepliesTaken

@@ -191,8 +191,12 @@ def next_in_turn(engine: Engine) -> Task | None:
     for their turn unless their client is far ahead: balanced tasks can go elsewhere, and a client
     of small calls may need long to use up its share.
     """
-    homes = [home for home in (engine, *engine.pools) if home.lanes]
-    homes += [pool.rest for pool in engine.pools if pool.rest is not None]
+    homes: list[Home] = [engine] if engine.lanes else []
+    for pool in engine.pools:
+        if pool.lanes:
+            homes.append(pool)
+        if pool.rest is not None:
+            homes.append(pool.rest)
     task = _least_served(engine, homes) if homes else None
     if task is None or not engine.lanes or not engine.has_room():
         return task

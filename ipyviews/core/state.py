@@ -47,6 +47,7 @@ from ipyviews.core.events import (
     ClientLeft,
     ClientResumed,
     ClientStalled,
+    EndsTold,
     EngineExpected,
     EngineJoined,
     EngineLost,
@@ -174,6 +175,8 @@ class ControllerState(Runs):
                 self._engine_lost(event)
             case StrayEnded():
                 self._stray_ended(event)
+            case EndsTold():
+                self.holding.graph.recall(event.ends)
             case ClientLeft():
                 self._client_left(event)
             case ClientStalled():
@@ -213,6 +216,8 @@ class ControllerState(Runs):
             self._task_found(task, event.found)
         elif refusal := self._refusal(event, home) or self.holding.depend(task, event):
             self._finish(task, *refusal)
+        elif task.is_timed and task.deadline < event.now:
+            self._finish(task, Verdict.TIMEOUT, sentences.too_late(task))
         elif task.conditions:
             self.holding.hold(task)
         else:

@@ -142,7 +142,7 @@ class Memory:
             self._close(origin, keep=keep)
         while len(self._ended) > self.limits.records or self._size > self.limits.size:
             self._counters["records_dropped"] += 1
-            self._drop(next(iter(self._ended)))
+            self._dropped(*self._ended.popitem(last=False))
 
     def keep(self, task: TaskId, buffers: Sequence[Frame]) -> None:
         """Keep what an engine returned for a task."""
@@ -264,10 +264,13 @@ class Memory:
             kept.origin.source = None
 
     def _drop(self, task: TaskId) -> None:
-        known = self._ended.pop(task)
+        self._dropped(task, self._ended.pop(task))
+
+    def _dropped(self, task: TaskId, known: _Ended) -> None:
         origin = known.origin
         self._size -= known.size
-        self._resubmitted.pop(task, None)
+        if self._resubmitted:
+            self._resubmitted.pop(task, None)
         if task in self._kept:
             self._let_go(task)
         origin.kept -= 1

@@ -283,3 +283,29 @@ async def test_what_a_client_that_is_gone_shared_is_not_copied_in_the_loop(lives
     monkeypatch.undo()
     lives.kernels[0].finish()
     await eventually(lambda: not len(lives.driver._store))
+
+
+@pytest.mark.parametrize("leaves", ["first", "last", "orderly"])
+async def test_what_depends_on_a_task_that_ended_before_the_controller_died_goes_on(lives, leaves):
+    client = await lives.client()
+    first = client.apply("stall", b"a", targets=[1]) + ".0"
+    busy = client.apply("stall", b"b", targets=[0])
+    await eventually(lambda: all(kernel.running for kernel in lives.kernels.values()))
+    needs = {"after": {"tasks": [first, f"{busy}.0"]}, "follow": {"tasks": [first]}}
+    second = client.apply("echo", b"c", any=None, **needs) + ".0"
+    await lives.settle()
+    if leaves == "first":
+        await vanish(lives, client)
+    lives.kernels[1].finish()
+    await eventually(lambda: first not in lives.driver._store)
+    if leaves == "last":
+        await vanish(lives, client)
+    elif leaves == "orderly":
+        await client.ask("bye")
+    await lives.replace()
+    lives.kernels[0].finish()
+    await eventually(lambda: not len(lives.driver._store))
+    other = await lives.client()
+    told = (await other.ask("result", tasks=[second]))["results"]
+    assert told[second]["content"]["status"] == "ok"
+    assert told[second]["ours"]["engine"] == 1

@@ -106,6 +106,40 @@ async def test_so_does_one_that_dies_before_it_has_told(run_root, errors, monkey
     await lives.close()
 
 
+async def test_how_often_the_controller_was_replaced_is_counted(lives):
+    client = await lives.client()
+    for count in range(3):
+        assert (await lives.greet(client))["replaced"] == count
+        assert (await client.ask("status"))["replaced"] == count
+        await lives.replace()
+
+
+async def test_the_limit_of_restarts_counts_across_controllers(run_root, errors):
+    lives = Lives(run_root, restart=Limit(2, 60.0))
+    await lives.begin(1)
+    client = await lives.client()
+    lives.kernels[0].die()
+    await eventually(lambda: lives.driver.fleet.infos()[0]["incarnation"] == 2)
+    await eventually(lambda: lives.states() == ["live"])
+    for expected in (("live", 3), ("lost", 3)):
+        former = await lives.die()
+        lives.kernels[0].die(-11)
+        await lives.take_over(former)
+        info = lives.driver.fleet.infos()[0]
+        assert (info["state"], info["incarnation"]) == expected
+    said = "engine 0 is not started again by itself: it was 2 times in 60 s"
+    assert said in info["reason"]
+    told = (await lives.greet(client))["deaths"]
+    assert [one["restarted"] for one in told] == [True, True, False]
+    # Somebody has looked at it: the count begins anew, and stays so.
+    await client.ask("restart", engines=[0], now=True)
+    await lives.replace()
+    lives.kernels[0].die()
+    await eventually(lambda: lives.driver.fleet.infos()[0]["incarnation"] == 5)
+    await eventually(lambda: lives.states() == ["live"])
+    await lives.close()
+
+
 async def test_set_up_cells_do_not_run_again_where_an_engine_is_taken_over(lives):
     client = await lives.client()
     request = client.execute("import numpy", targets=[0], setup=True)

@@ -113,25 +113,74 @@ def test_the_log_of_a_controller_has_two_files_for_its_user_only(tmp_path, monke
     assert logs.size(tmp_path) == sum(file.stat().st_size for file in files) <= 2000
 
 
+class Loop:
+    """A loop of which only the time is asked, and what is to come later."""
+
+    def __init__(self):
+        self.now, self.later = 0.0, []
+
+    def time(self):
+        return self.now
+
+    def call_later(self, *more):
+        self.later.append(more)
+
+
+@pytest.fixture
+def collections(monkeypatch):
+    """Note what is collected, by generation, instead of collecting it."""
+    collected = []
+    monkeypatch.setattr(garbage.gc, "collect", lambda generation=2: collected.append(generation))
+    monkeypatch.setattr(garbage.gc, "freeze", lambda: None)
+    monkeypatch.setattr(garbage.gc, "disable", lambda: None)
+    return collected
+
+
 @pytest.mark.parametrize(
     ("gain", "is_idle", "times"), [(1 << 30, True, 1), (1 << 30, False, 0), (1, True, 0)]
 )
 def test_memory_is_given_back_when_much_was_gained_and_nothing_runs(
-    monkeypatch, gain, is_idle, times
+    monkeypatch, collections, gain, is_idle, times
 ):
-    given, later = [], []
-    sizes = iter([100 + gain, 100, 100])
+    given = []
+    sizes = iter([100, *[100 + gain] * 2])
     monkeypatch.setattr(garbage, "give_back", lambda: given.append(1))
     monkeypatch.setattr(garbage, "_resident", lambda: next(sizes))
-
-    class Loop:
-        def time(self):
-            return 0.0
-
-        def call_later(self, *more):
-            later.append(more)
-
-    garbage._look(Loop(), lambda: is_idle, 0.0, 100)
+    loop = Loop()
+    garbage.Collector(loop, lambda: is_idle).look()
     assert len(given) == times
-    assert len(later) == 1
+    assert len(loop.later) == 2
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        # New objects at each look, and whether there is nothing to do then.
+        ([(9000, True), (9000, True), (10, True), (10, True)], [1, 1, 2]),
+        ([(9000, False), (9000, True), (10, False), (10, True)], [1, 2]),
+        ([(10, True)], []),
+    ],
+)
+def test_between_the_calls_of_somebody_only_new_garbage_is_looked_for(
+    monkeypatch, collections, looks, expected
+):
+    [counts, idle] = zip(*looks, strict=True)
+    news, times = iter(counts), iter(idle)
+    monkeypatch.setattr(garbage.gc, "get_count", lambda: (next(news), 0, 0))
+    collector = garbage.Collector(Loop(), lambda: next(times))
+    collections.clear()
+    for _ in looks:
+        collector.look()
+    assert collections == expected
+
+
+def test_a_controller_that_is_never_idle_collects_after_all(monkeypatch, collections):
+    monkeypatch.setattr(garbage.gc, "get_count", lambda: (9000, 0, 0))
+    loop = Loop()
+    collector = garbage.Collector(loop, lambda: False)
+    collector.look()
+    loop.now = garbage.PATIENCE_S + 1
+    collector.look()
+    collector.look()
+    assert collections == [2, 2]

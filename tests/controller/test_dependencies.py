@@ -89,6 +89,10 @@ async def test_on_a_direct_call_what_the_engine_says_is_the_answer(start):
     ("ours", "sentence"),
     [
         ({"any": None, "after": ["a"]}, "`after` must have a list of task ids in `tasks`"),
+        ({"any": None, "ended": ["a"]}, "`ended` must tell of each task whether it succeeded"),
+        ({"any": None, "ended": {"a": [1, 0, 1]}}, "`ended` must tell of each task whether"),
+        ({"any": None, "ended": {"a": [True, "0", 1]}}, "`ended` must tell of each task whether"),
+        ({"any": None, "ended": {"a": [True, 0]}}, "`ended` must tell of each task whether"),
         ({"any": None, "follow": {}}, "`follow` must have a list of task ids in `tasks`"),
         ({"any": None, "follow": {"tasks": [1]}}, "`follow` must have a list of task ids"),
         ({"any": None, "after": [None, None]}, "one for all calls, or a list with one for each"),

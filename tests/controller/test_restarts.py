@@ -215,16 +215,19 @@ def test_only_the_cells_of_the_engine_that_changed_are_written_and_restored():
 
 def test_limit_is_of_each_engine_and_a_time():
     revival = Revival(Limit(2, 10.0))
-    assert [revival.allows(0, now) for now in (0.0, 1.0, 2.0)] == [True, True, False]
-    assert revival.allows(1, 2.0)
+    assert [revival.judge(0, now)[0] for now in (0.0, 1.0, 2.0)] == [True, True, False]
+    assert revival.judge(1, 2.0) == (True, "")
     # The first was 10 s ago.
-    assert [revival.allows(0, now) for now in (10.5, 10.6)] == [True, False]
+    assert [revival.judge(0, now)[0] for now in (10.5, 10.6)] == [True, False]
     revival.forgive(0)
-    assert revival.allows(0, 10.7)
-    assert not Revival(None).allows(0, 0.0)
-    assert Revival(None).refusal(0) == ""
+    assert revival.judge(0, 10.7)[0]
+    assert Revival(None).judge(0, 0.0) == (False, "")
     once = "engine 0 is not started again by itself: it was once in 5 s; client.restart(0) does it"
-    assert Revival(Limit(1, 5.0)).refusal(0) == once
+    revival = Revival(Limit(1, 5.0))
+    assert [revival.judge(0, now) for now in (0.0, 4.0)] == [(True, ""), (False, once)]
+    later = Revival(Limit(1, 5.0))
+    later.restore(0, revival.deaths(0))
+    assert [later.judge(0, now)[0] for now in (4.0, 5.0)] == [False, True]
 
 
 @pytest.mark.parametrize("value", [[0, 1], [1, 0], [1], "ab", {}, 3, [None, 1]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,6 +133,71 @@ async def test_what_depends_on_a_task_that_waits_waits_too(lives):
     await lives.settle()
     speak()
     assert (await client.reply(f"{later}.0")).ours["verdict"] == "replied"
+
+
+@pytest.mark.parametrize("where", [{"any": [0]}, {"targets": [0]}])
+async def test_a_time_limit_counts_while_a_task_is_held_back(lives, where):
+    client = await lives.client()
+    speak = silence(lives.kernels[0])
+    await lives.replace()
+    names = {f"{client.session}-{number}": limit for number, limit in ((91, 1e-9), (92, 60.0))}
+    for name, limit in names.items():
+        again(client, name, [0], function="echo", arguments=[b"x"], timeout=limit, **where)
+    await lives.settle()
+    speak()
+    verdicts = [(await client.reply(f"{name}.0")).ours["verdict"] for name in names]
+    assert verdicts == ["timeout", "replied"]
+
+
+async def test_what_had_begun_on_a_slow_engine_was_in_time(lives):
+    client = await lives.client()
+    request, kernel = await begin(lives, client, targets=[0], timeout=60.0)
+    speak = silence(kernel)
+    await lives.replace()
+    again(client, request, [0], function="stall", arguments=[b"x"], targets=[0], timeout=1e-9)
+    await lives.settle()
+    speak()
+    await eventually(lambda: lives.states() == ["live", "live"])
+    kernel.finish()
+    assert (await client.reply(f"{request}.0")).ours["verdict"] == "replied"
+
+
+async def test_what_a_slow_engine_runs_waits_until_it_has_joined(lives):
+    client = await lives.client()
+    request, kernel = await begin(lives, client, targets=[0])
+    speak = silence(kernel)
+    await lives.replace()
+    await eventually(lambda: kernel.asked)
+    is_written = asyncio.Event()
+    lives.driver.fleet.written = is_written.wait
+    speak()
+    await eventually(lambda: f"{request}.0" in lives.driver.returns._running)
+    again(client, request, [0], function="stall", arguments=[b"x"], targets=[0])
+    await lives.settle()
+    is_written.set()
+    await eventually(lambda: lives.states() == ["live", "live"])
+    kernel.finish()
+    assert (await client.reply(f"{request}.0")).ours["verdict"] == "replied"
+
+
+async def test_what_follows_a_task_that_ran_on_a_slow_engine_runs_there_in_the_end(lives):
+    client = await lives.client()
+    speak = silence(lives.kernels[0])
+    await lives.replace()
+    known = {"follow": {"tasks": ["x.0"]}, "ended": {"x.0": [True, 0, 1]}}
+    request = f"{client.session}-8"
+    again(client, request, [0], function="echo", arguments=[b"x"], any=[0], **known)
+    await lives.settle()
+    # Engines that have told do not keep it, nor do those that it would not go to.
+    known = {"follow": {"tasks": ["y.0"]}, "ended": {"y.0": [True, 1, 1], "x.0": [True, 0, 1]}}
+    new = client.apply("echo", b"y", any=None, **known)
+    assert (await client.reply(f"{new}.0")).ours["engine"] == 1
+    late = client.apply("echo", b"z", any=None, follow={"tasks": ["x.0"]}, ended=known["ended"])
+    await lives.settle()
+    assert not client.replies_to(f"{late}.0")
+    speak()
+    for name in (request, late):
+        assert (await client.reply(f"{name}.0")).ours["engine"] == 0
 
 
 async def test_what_waits_can_be_cancelled(lives):

@@ -15,15 +15,18 @@ from ipyviews.core.effects import (
     Recall,
     Reply,
     Requeued,
+    Run,
     Verdict,
     WakeAt,
 )
+from ipyviews.core.ends import Ended
 from ipyviews.core.events import (
     AttemptsMissing,
     CancelRequested,
     ClientLeft,
     ClientResumed,
     ClientStalled,
+    EndsTold,
     EngineExpected,
     EngineJoined,
     EngineLost,
@@ -56,6 +59,8 @@ class Desk:
         self.effects: list[list[Effect]] = []
         self.submitted: dict[str, TaskSubmitted] = {}
         self.replies: dict[str, Reply] = {}
+        #: The same of tasks that ended under a controller before.
+        self.told: dict[str, Reply] = {}
         #: Attempts sent and not yet ended, in order.
         self.in_flight: dict[Attempt, Kind] = {}
         #: Every attempt ever sent, in order.
@@ -77,7 +82,20 @@ class Desk:
         """Make a state like this one was at first."""
         return ControllerState(bundle=self.bundle, scheme=self.scheme, chance=Random(1))
 
+    @property
+    def ends(self) -> dict[str, Reply]:
+        """How all tasks ended that anybody knows of."""
+        return self.told | self.replies
+
     # -- events --------------------------------------------------------------------------------
+
+    def tell(self, task: str, *, ok: bool = True, engine: int | None = None, life: int = 0):
+        """Tell how a task ended under a controller before."""
+        run = Run(engine, life, 0.0, 0.0, "ok" if ok else "error")
+        runs = () if engine is None else (run,)
+        verdict = Verdict.REPLIED if runs else Verdict.CANCELLED
+        self.told[task] = Reply(task, "a", verdict, None, "", runs)
+        return self.feed(EndsTold(self.now, ((task, Ended(ok, engine, life)),)))
 
     def expect(self, engine: int):
         return self.feed(EngineExpected(self.now, engine))
@@ -106,11 +124,14 @@ class Desk:
         found = what.get("found")
         if found is not None and found.status is Status.UNMET:
             self.refused.add((task, found.attempt.engine))
+        if found is not None:
+            # If it goes on it may be asked back at once.
+            self.in_flight[found.attempt] = kind
         effects = self.feed(TaskSubmitted(self.now, task, client, request, kind, engine, **what))
         known = self.state.tasks.get(task)
         is_running = known is not None and known.state is TaskState.RUNNING
-        if found is not None and is_running and known.attempt == found.attempt:
-            self.in_flight[found.attempt] = kind
+        if found is not None and not (is_running and known.attempt == found.attempt):
+            del self.in_flight[found.attempt]
         return effects
 
     def cell(self, task: str, engine: int | None = None, client: str = "a", **what):
@@ -221,7 +242,7 @@ class Desk:
         assert unanswered == self.state.tasks.keys()
         for task in self.state.tasks.values():
             if task.state is TaskState.HELD:
-                check_waiting(self.submitted[task.id], self.replies, self.lives)
+                check_waiting(self.submitted[task.id], self.ends, self.lives)
         return effects
 
     def _note(self, effect: Effect) -> None:
@@ -232,7 +253,7 @@ class Desk:
                 assert self.lives[attempt.engine] == attempt.incarnation
                 event = self.submitted[attempt.task]
                 assert kind is event.kind
-                check_dispatch(event, attempt, self.replies, self.lives)
+                check_dispatch(event, attempt, self.ends, self.lives)
                 assert (attempt.task, attempt.engine) not in self.refused
                 self.sent.append(attempt)
                 self.in_flight[attempt] = kind
@@ -254,11 +275,14 @@ class Desk:
                 self.replies[task] = effect
                 if effect.verdict is Verdict.IMPOSSIBLE:
                     event = self.submitted[task]
-                    check_impossible(event, effect, self.replies, self.lives)
+                    check_impossible(event, effect, self.ends, self.lives)
             case Requeued(task, past):
                 assert past.runs
                 assert past.sent >= len(past.runs)
-                assert task in self.state.tasks
+                # It may end at once: nobody but an engine that waits for it is left to run it.
+                end_now = {one.task for one in self.effects[-1] if isinstance(one, Reply)}
+                assert task not in self.replies
+                assert task in self.state.tasks.keys() | end_now
                 self.requeued[task] = past
             case WakeAt(when):
                 assert all(when < other for other in self.alarms), "a redundant alarm"

@@ -18,7 +18,7 @@ WISHES = st.fixed_dictionaries(
     optional={
         "retries": st.integers(0, 2),
         "reruns": st.integers(0, 2),
-        "timeout_s": st.sampled_from([0.0, 1.0, 5.0]),
+        "timeout_s": st.sampled_from([0.0, 1.0, 5.0, -1.0]),
     },
 )
 #: How a dependency counts.

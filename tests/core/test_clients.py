@@ -338,3 +338,11 @@ def test_a_clock_that_is_set_while_a_call_runs_charges_nobody_for_an_hour():
     desk.submit("a-1.0", client="a")
     desk.reply("a-1.0", after=0.1, ran_s=3600.0)
     assert desk.state.clients.get("a").used_s < 1.0
+
+
+def test_a_time_limit_that_is_over_is_told_at_once_though_an_engine_is_free():
+    desk = Desk(engines=1)
+    desk.submit("r.0", timeout_s=-1.0)
+    assert desk.verdict("r.0") is Verdict.TIMEOUT
+    desk.submit("r.1", 0, timeout_s=0.0)
+    assert desk.running == ["r.1"]

@@ -38,6 +38,13 @@ class Dependencies(RuleBasedStateMachine):
             if now and self.desk.runs_on(task) is not None:
                 self.desk.reply(task)
 
+    @rule(ok=st.booleans(), engine=st.none() | ENGINES, life=st.integers(1, 2))
+    def tell(self, ok: bool, engine: int | None, life: int) -> None:
+        """A client tells how a task ended under a controller before."""
+        self.count += 1
+        life = 0 if engine is None else life
+        self.desk.tell(f"x.{self.count}", ok=ok and engine is not None, engine=engine, life=life)
+
     @precondition(lambda self: self.count)
     @rule(
         after=st.sets(st.integers(0, 7), max_size=2),
@@ -46,7 +53,7 @@ class Dependencies(RuleBasedStateMachine):
         allowed=st.sampled_from([None, None, frozenset({0, 1})]),
     )
     def submit_dependent(self, after, follow, flags, allowed) -> None:
-        recent = list(self.desk.submitted)[:-9:-1]
+        recent = [*list(self.desk.submitted)[:-7:-1], *list(self.desk.told)[:-3:-1]]
         wanted = [
             needs(*(recent[pick % len(recent)] for pick in picks), **how) if picks else None
             for picks, how in zip((after, follow), flags, strict=True)

@@ -90,6 +90,19 @@ def test_losing_the_last_engine_that_does_not_wait_is_noticed():
     assert desk.verdict("inner.0") is STUCK
 
 
+def test_an_inner_call_that_could_run_again_only_where_it_is_waited_for_ends_with_its_engine():
+    desk = Desk(engines=2)
+    desk.submit("outer.0", 0)
+    desk.submit("inner.0", client="b")
+    desk.waits("outer.0", "inner.0")
+    assert desk.runs_on("inner.0") == 1
+    desk.lose(1, 1)
+    assert desk.verdict("inner.0") is STUCK
+    assert len(desk.replies["inner.0"].runs) == 1
+    desk.reply("outer.0")
+    assert desk.verdict("outer.0") is Verdict.REPLIED
+
+
 def test_calls_that_wait_in_a_circle_of_engines_are_noticed():
     desk = desk_of_outer_calls(2)
     desk.submit("to-1.0", 1, client="e0")
