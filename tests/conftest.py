@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import shutil
 import signal
 import tempfile
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(scale(180, LONGEST_S)))
         if item.get_closest_marker("chaos_long") and not IS_LONG:
             item.add_marker(pytest.mark.skip(reason="only with IPYVIEWS_CHAOS=long"))
+
+
+def pytest_runtest_setup() -> None:
+    """Let no watchdog print the stacks of a long test: it looks at them while they change."""
+    if IS_LONG:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 #: Calls that wait behind one that runs for so long, or that have waited for so long behind many,
 #: are given back [s].
-BEHIND_ONE_S = 0.02
+BEHIND_ONE_S = 0.03
 BEHIND_MANY_S = 0.05
 
-#: So many attempts are remembered, to run none of them twice.
+#: So many attempts are remembered whose answers have not arrived, to run none twice. [count]
 MEMORY = 10_000
 
 
@@ -141,8 +141,8 @@ class Backlog:
     cells: int = 0
     #: Attempts that came and whose answer has not been sent.
     outstanding: dict[str, None] = field(default_factory=dict)
-    _known: set[str] = field(default_factory=set)
-    _oldest: deque[tuple[str, int]] = field(default_factory=deque)
+    # Attempts that came, with their numbers, the oldest first.
+    _known: OrderedDict[str, int] = field(default_factory=OrderedDict)
     # Calls up to this number may have come and be forgotten.
     _forgotten: int = -1
 
@@ -182,10 +182,9 @@ class Backlog:
             # What runs, or has an answer nobody acknowledged, stays known: it must not run again.
             for call in self.waiting:
                 self.outstanding.pop(call.attempt, None)
-                self._known.discard(call.attempt)
+                self._known.pop(call.attempt, None)
             self.waiting.clear()
             self.direct = 0
-            self._oldest = deque(one for one in self._oldest if one[0] in self._known)
             self._forgotten = self.next - 1
 
     @property
@@ -232,7 +231,7 @@ class Backlog:
     @property
     def remembered(self) -> int:
         """How many attempts are remembered. [count]."""
-        return len(self._oldest)
+        return len(self._known)
 
     def holds(self) -> list[str]:
         """Name what runs, what waits, and what has ended and was not answered so far."""
@@ -262,22 +261,21 @@ class Backlog:
     def acknowledged(self, attempts: Iterable[str]) -> None:
         """Note that these answers have arrived: another controller may give the names again."""
         with self.lock:
-            self._known.difference_update(attempts)
+            for attempt in attempts:
+                self._known.pop(attempt, None)
 
     def returned(self, attempts: Iterable[str]) -> None:
         """Note that these have been given back; only once that was sent."""
         with self.lock:
             for attempt in attempts:
                 self.outstanding.pop(attempt, None)
-                self._known.discard(attempt)
+                self._known.pop(attempt, None)
 
     def _remember(self, calls: list[Call]) -> None:
-        attempts, numbers = [call.attempt for call in calls], [call.number for call in calls]
-        self.outstanding.update(dict.fromkeys(attempts))
-        self._known.update(attempts)
-        self._oldest.extend(zip(attempts, numbers, strict=True))
-        self.next = max([self.next, *(number + 1 for number in numbers)])
-        while len(self._oldest) > MEMORY:
-            attempt, number = self._oldest.popleft()
-            self._known.discard(attempt)
+        numbers = {call.attempt: call.number for call in calls}
+        self.outstanding.update(dict.fromkeys(numbers))
+        self._known.update(numbers)
+        self.next = max([self.next, *(number + 1 for number in numbers.values())])
+        while len(self._known) > MEMORY:
+            _, number = self._known.popitem(last=False)
             self._forgotten = max(self._forgotten, number)

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from .backlog import Backlog
     from .interrupts import Interrupts
 
-# Plain ints: pyzmq looks its enums up again on each call.
+# Plain ints, frame by frame: pyzmq's own loop over frames handles its enums for each.
 _NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 
@@ -155,7 +156,10 @@ class Channel:
             parts = [_pack(header), _pack(answers) if answers else b"{}", b"{}", _pack(content)]
             signature = frames.sign(self._key, parts, buffers)
             message = [*request.idents, frames.DELIMITER, signature, *parts, *buffers]
-            self._socket.send_multipart(message, _NOBLOCK)
+            send = self._socket.send
+            for frame in message[:-1]:
+                send(frame, _MORE)
+            send(message[-1], _NOBLOCK)
             # The socket's descriptor is edge-triggered and a send can swallow the edge.
             arrived = not self._is_relieved and self._has_messages()
         if arrived:
@@ -271,8 +275,17 @@ class Channel:
         batch: list[list[Any]] = []
         with self._lock:
             while len(batch) < BATCH and not self._socket.closed and self._has_messages():
-                batch.append(self._socket.recv_multipart(_NOBLOCK, copy=False))
-        return [[f.bytes if len(f) < COPY_LIMIT else f.buffer for f in m] for m in batch]
+                batch.append(self._receive_one())
+        return batch
+
+    def _receive_one(self) -> list[Any]:
+        message: list[Any] = []
+        more = True
+        while more:
+            frame = self._socket.recv(_NOBLOCK, copy=False)
+            message.append(frame.bytes if len(frame) < COPY_LIMIT else frame.buffer)
+            more = frame.more
+        return message
 
     def _take(self, message: list[Any]) -> None:
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Longest time from the start of a call until its answer, or else of the first with which it goes,
 #: leaves although others could go with it [s].
-PATIENCE_S = 0.005
+PATIENCE_S = 0.01
 
 #: An answer with more than this [bytes] of result takes all with it.
 SMALL_BYTES = 65_536

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import threading
@@ -10,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import segments, together
+from . import segments, supply, together
 from .lifecycle import Pool
 
 if TYPE_CHECKING:
@@ -22,8 +21,9 @@ if TYPE_CHECKING:
     #: Name and number of the filling of a segment.
     Use = tuple[str, int]
 
-#: From this size [bytes] on a segment that is free is mapped by its sender: then the next filling
-#: takes a third of the time. Each costs a descriptor, so there are not more than so many. [count]
+#: From this size [bytes] on a segment is mapped by its sender: then its pages are supplied by
+#: several processors, and the next filling is one copy at the speed of memory. Each costs a
+#: descriptor, so there are not more than so many. [count]
 MAPPED_FROM = 8 * 1024 * 1024
 MOST_MAPPED = 32
 
@@ -57,11 +57,19 @@ class Sender:
         Begin the names of its segments.
     on_full
         Called once, with the reason, when a buffer could not be shared.
+    is_alone
+        Whether other processors are likely to be idle while it fills segments.
     """
 
     def __init__(
-        self, cluster: str, owner: str, on_full: Callable[[str], None] = lambda _why: None
+        self,
+        cluster: str,
+        owner: str,
+        on_full: Callable[[str], None] = lambda _why: None,
+        *,
+        is_alone: bool = False,
     ) -> None:
+        self._is_alone = is_alone
         self._prefix = segments.prefix(cluster, owner)
         self._on_full = on_full
         self._pid = os.getpid()
@@ -163,7 +171,7 @@ class Sender:
             self._take(fillings, doomed)
             together.do_all(
                 [
-                    functools.partial(self._fill, one, one.segment)
+                    functools.partial(self._fill, one, one.segment, len(fillings))
                     for one in fillings
                     if one.segment is not None
                 ],
@@ -194,19 +202,22 @@ class Sender:
             elif one.segment.use == 1:
                 room -= one.size
 
-    def _fill(self, one: Filling, segment: Segment) -> None:
+    def _fill(self, one: Filling, segment: Segment, at_a_time: int) -> None:
         """Write a segment; in any thread."""
-        name = self._name(segment)
         try:
-            # The first time writing to the file is faster.
-            mapping = self._mapping(segment) if segment.use > 1 else None
-            segments.write(name, segment.use, one.data, mapping)
+            segments.write(
+                self._name(segment),
+                segment.use,
+                one.data,
+                self._mapping(segment),
+                side_by_side=self._is_alone and at_a_time == 1,
+            )
         except Exception as error:  # noqa: BLE001 - for the thread that asked
             # Its frames would keep the data.
             one.error = error.with_traceback(None)
         finally:
             if one.is_given_up or one.error is not None:
-                segments.remove(name)
+                self._remove(segment)
 
     def _sent(
         self, one: Filling, users: int, holders: tuple[str, ...]
@@ -247,22 +258,28 @@ class Sender:
         return f"{self._prefix}{segment.number}"
 
     def _mapping(self, segment: Segment) -> mmap.mmap | None:
-        """Map a segment for writing, if that pays."""
+        """Return one's own mapping of a segment, of a new one if that pays."""
         with self._lock:
-            known = self._mapped.get(segment.number)
-            is_to_be = segment.capacity >= MAPPED_FROM and len(self._mapped) < MOST_MAPPED
-            if known is None and is_to_be:
-                with contextlib.suppress(OSError):
-                    known = segments.map_shared(self._name(segment))
-                    self._mapped[segment.number] = known
-            return known
+            is_small = segment.capacity < MAPPED_FROM or len(self._mapped) >= MOST_MAPPED
+            if segment.use > 1 or is_small or not supply.is_possible():
+                return self._mapped.get(segment.number)
+            made = segments.make_mapped(self._name(segment), segment.capacity)
+            self._mapped[segment.number] = made
+            return made
+
+    def _remove(self, segment: Segment) -> None:
+        with self._lock:
+            mapping = self._mapped.pop(segment.number, None)
+        segments.remove(self._name(segment))
+        if mapping is not None:
+            mapping.close()
 
     def _tell_full(self, why: str) -> None:
         if not (self._is_full or self._is_closed):
             self._is_full = True
             self._on_full(why)
 
-    # -- a thread that removes segments, and prepares those that wait ----------------------------
+    # -- a thread that removes segments ----------------------------------------------------------
 
     def _doom(self, unlink: list[Segment]) -> None:
         self._doomed += unlink
@@ -289,25 +306,13 @@ class Sender:
                 if self._is_closed or (end is None and not self._doomed):
                     self._janitor = self._janitor if self._is_closed else None
                     return
-                cold = self._map_idle()
-                if not (self._doomed or cold) and end is not None:
+                if end is not None and not self._doomed:
                     self._change.wait(max(0.0, end - time.monotonic()))
-            for mapping in cold:
-                # Whoever gives a segment up may close its mapping meanwhile.
-                with contextlib.suppress(ValueError):
-                    segments.touch(mapping)
-
-    def _map_idle(self) -> list[mmap.mmap]:
-        new = [one for one in self._pool.idle() if one.number not in self._mapped]
-        return [mapping for one in new if (mapping := self._mapping(one)) is not None]
 
     def _unlink(self) -> None:
         with self._lock:
             doomed, self._doomed = self._doomed, []
             for one in doomed:
                 self._pool.leaving.pop(one.number, None)
-            mapped = [self._mapped.pop(one.number, None) for one in doomed]
-        for segment, mapping in zip(doomed, mapped, strict=True):
-            segments.remove(self._name(segment))
-            if mapping is not None:
-                mapping.close()
+        for segment in doomed:
+            self._remove(segment)

@@ -143,7 +143,7 @@ def pack_calls(
 
 
 def _dumps_function(function: Callable[..., Any], how: Pickling) -> tuple[bytes, bool]:
-    if how == DEFAULT:
+    if how is DEFAULT or how == DEFAULT:
         try:
             return functions.dumps(function)
         except Exception:  # noqa: BLE001, S110 - below it is found out what is wrong

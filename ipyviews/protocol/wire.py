@@ -26,7 +26,7 @@ except ImportError:
     HAS_ORJSON = False
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Frame = bytes | bytearray | memoryview
 
@@ -90,8 +90,16 @@ def _default(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-# Made once: that takes as long as encoding a small message.
-_encode = json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=False).encode
+def _make_encode() -> Callable[[Any], str]:
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=False).encode
+    # `JSONEncoder.encode` makes another one for each message, which takes longer than encoding it.
+    parts = make(None, _default, quote, None, ":", ",", False, False, False)
+    return lambda value: "".join(parts(value, 0))
+
+
+_encode = _make_encode()
 
 
 def _finite(value: Any) -> Any:

@@ -4,8 +4,8 @@ A port moves whole multipart messages, in order for each peer, never blocks and 
 It is used from the thread of its loop only. `zeromq` is the real one, `memory` the one for tests.
 
 Frames that arrive: small ones are ``bytes``, those of `LARGE_FRAME` bytes or more may be writable
-memoryviews that belong to the receiver. Frames that are sent are copied, and may change afterwards,
-except those that had arrived and are passed on whole: these must not change any more.
+memoryviews of bytes that belong to the receiver. Frames that are sent are copied, and may change
+afterwards, except those that had arrived and are passed on whole: these must not change any more.
 """
 
 from __future__ import annotations

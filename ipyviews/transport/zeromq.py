@@ -133,7 +133,7 @@ class ZmqPort:
         send = self._socket.send
         try:
             for frame in frames[:-1]:
-                send(_cheapest(frame), _MORE)
+                send(frame if type(frame) is bytes else _cheapest(frame), _MORE)
             send(_cheapest(frames[-1]), _NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN, zmq.ENOTSOCK, zmq.ETERM):

@@ -185,11 +185,12 @@ def test_what_has_started_may_take_longer_than_its_timeout(lv):
 
 @row("5-label")
 def test_the_label_is_kept_with_the_task(lv):
-    with lv.temp_flags(label="mine"):
+    with lv.temp_flags(label="only here"):
         result = lv.apply_async(abs, -1)
     result.get()
-    assert result.metadata["label"] == "mine"
-    assert [record["label"] for record in lv.client.db_query({"label": "mine"})] == ["mine"]
+    assert result.metadata["label"] == "only here"
+    found = lv.client.db_query({"label": "only here"})
+    assert [record["label"] for record in found] == ["only here"]
 
 
 # -- retries ---------------------------------------------------------------------------------------

@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-from ipyviews.engine import lifecycle, segments, sender, together
+from ipyviews.engine import lifecycle, segments, sender, supply, together
 from ipyviews.engine.sender import Sender
 from tests.engine.filled import SIZE, data, names
 
 pytestmark = pytest.mark.usefixtures("folder")
 
-INTERRUPTED = {module.__file__ for module in (lifecycle, sender, threading, together)}
+INTERRUPTED = {module.__file__ for module in (lifecycle, sender, supply, threading, together)}
 
 
 # -- several at a time -------------------------------------------------------------------------
@@ -46,10 +46,10 @@ def test_one_that_cannot_be_written_is_no_reason_to_send_the_others_as_messages(
 ):
     write = segments.write
 
-    def write_most(name, *more):
+    def write_most(name, *more, **how):
         if name.endswith("2"):
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(name, *more)
+        write(name, *more, **how)
 
     monkeypatch.setattr(segments, "write", write_most)
     found = own.put_all([(data(), []) for _ in range(3)], users=1)
@@ -63,13 +63,13 @@ def test_an_interrupt_while_another_thread_writes_leaves_nothing(
     write, here = segments.write, threading.current_thread()
     begun, go_on = threading.Event(), threading.Event()
 
-    def write_late(name, *more):
+    def write_late(name, *more, **how):
         if threading.current_thread() is here:
             begun.wait(10)
             raise KeyboardInterrupt
         begun.set()
         go_on.wait(10)
-        write(name, *more)
+        write(name, *more, **how)
 
     monkeypatch.setattr(segments, "write", write_late)
     large = data(size=together.TOGETHER_FROM)
@@ -147,9 +147,12 @@ def is_interrupted(action, step):
     return False
 
 
+@pytest.mark.parametrize("mapped_from", [1, 5], ids=["mapped", "small"])
 def test_an_interrupt_anywhere_leaves_neither_a_lock_nor_a_segment(
-    own, folder, monkeypatch, wait_until
+    folder, monkeypatch, wait_until, mapped_from
 ):
+    own = Sender("c0ffee00", "me", is_alone=True)
+    monkeypatch.setattr(sender, "MAPPED_FROM", mapped_from)
     monkeypatch.setattr("ipyviews.engine.lifecycle.SPOILED_S", 0.0)
     for step in range(1, 1000):
         uses = []
@@ -163,7 +166,8 @@ def test_an_interrupt_anywhere_leaves_neither_a_lock_nor_a_segment(
         if not interrupted:
             break
     assert 10 < step < 999
-    wait_until(lambda: not names(folder), 5)
+    wait_until(lambda: not (names(folder) or own._mapped), 5)
+    own.close()
 
 
 def test_idle_segments_make_room(own, folder, monkeypatch, wait_until):
@@ -196,10 +200,10 @@ def test_closing_removes_all(own, folder):
 def test_closing_while_one_is_written_leaves_nothing(own, folder, monkeypatch, when):
     write = segments.write
 
-    def write_and_close(*arguments):
+    def write_and_close(*arguments, **how):
         if when == "before":
             own.close()
-        write(*arguments)
+        write(*arguments, **how)
         own.close()
 
     monkeypatch.setattr(segments, "write", write_and_close)

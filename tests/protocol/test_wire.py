@@ -298,6 +298,15 @@ def test_what_has_no_form_in_json_is_one_sentence(value, either_json):
         pack({"v": value})
 
 
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, None, "ü"]}, {"d": datetime(2026, 1, 2, tzinfo=UTC)}, {1: {}}]
+)
+def test_json_is_the_same_where_the_interpreter_has_no_encoder_of_its_own(monkeypatch, value):
+    quick = wire._make_encode()(value)
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    assert wire._make_encode()(value) == quick
+
+
 def test_what_contains_itself_is_one_sentence(either_json):
     circle = {}
     circle["v"] = circle

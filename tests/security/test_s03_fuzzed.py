@@ -27,7 +27,7 @@ __all__ = ["channel"]
 
 KEY = b"the key"
 few = settings(
-    max_examples=scale(40, 20_000),
+    max_examples=scale(40, 2_000),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
