@@ -79,9 +79,11 @@ def test_engine_that_is_started_again_is_not_called_gone(fake, rc):
 
 def test_engine_that_is_gone_is_told_with_its_report(fake, rc):
     fake.engines[1] |= {"state": "lost", "reason": "killed by SIGKILL"}
-    fake.do(lambda: fake._send(0, "death_notice", {"deaths": [report(1, 1)]}, "", {}, ()))
+    told = report(1, 1) | {"restarted": False}
+    fake.do(lambda: fake._send(0, "death_notice", {"deaths": [told]}, "", {}, ()))
     fake.notice()
-    wait_until(lambda: rc.ids == [0] and rc.connection.ledger.deaths.latest(1))
+    wait_until(lambda: rc.connection.engines[1]["state"] == "lost")
+    wait_until(lambda: rc.connection.ledger.deaths.latest(1))
     with pytest.raises(EngineError) as caught:
         rc[1].apply_sync(abs, -1)
     assert (caught.value.engine, caught.value.report.engine) == (1, 1)
