@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -228,6 +229,8 @@ class Sender:
             return None
         if one.error is not None:
             self._give_up([one])
+            if self._is_closed:
+                return None  # Perhaps in the midst of it, with the mapping.
             if not isinstance(one.error, OSError):
                 raise one.error
             self._tell_full(f"{one.error.strerror}")
@@ -238,7 +241,7 @@ class Sender:
             if is_sent:
                 self._pool.sent(segment, users, holders, time.monotonic())
         if not is_sent:
-            segments.remove(name)
+            self._remove(segment)
             return None
         one.uses.append((name, segment.use))
         return segments.Reference(name, segment.use, segments.OFFSET, one.size)
@@ -263,16 +266,21 @@ class Sender:
             is_small = segment.capacity < MAPPED_FROM or len(self._mapped) >= MOST_MAPPED
             if segment.use > 1 or is_small or not supply.is_possible():
                 return self._mapped.get(segment.number)
-            made = segments.make_mapped(self._name(segment), segment.capacity)
-            self._mapped[segment.number] = made
-            return made
+            # Without it the segment is written as a file.
+            with contextlib.suppress(OSError):
+                made = segments.make_mapped(self._name(segment), segment.capacity)
+                self._mapped[segment.number] = made
+                return made
+            return None
 
     def _remove(self, segment: Segment) -> None:
         with self._lock:
             mapping = self._mapped.pop(segment.number, None)
         segments.remove(self._name(segment))
         if mapping is not None:
-            mapping.close()
+            # One that a thread is just having supplied with pages ends with that.
+            with contextlib.suppress(BufferError):
+                mapping.close()
 
     def _tell_full(self, why: str) -> None:
         if not (self._is_full or self._is_closed):

@@ -70,7 +70,7 @@ def is_possible() -> bool:
     try:
         with mmap.mmap(-1, mmap.PAGESIZE) as page:
             supply(page, 0, mmap.PAGESIZE)
-    except (OSError, AttributeError, TypeError, ValueError):
+    except (ImportError, OSError, AttributeError, TypeError, ValueError):
         return False
     return True
 

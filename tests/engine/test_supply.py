@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import random
+import sys
 
 import pytest
 
@@ -104,3 +105,58 @@ def test_a_removed_segment_is_not_mapped_any_more(own, monkeypatch, wait_until):
     reference = own.put(data(size=LARGE), users=1)
     own.ended(reference.name, reference.use)
     wait_until(lambda: not own._mapped, 5)
+
+
+def test_a_sender_that_is_closed_while_it_fills_leaves_nothing(own, folder, monkeypatch):
+    write = os.pwrite
+
+    def close_and_write(*args):
+        own.close()
+        return write(*args)
+
+    monkeypatch.setattr(os, "pwrite", close_and_write)
+    assert own.put(data(size=LARGE), users=1) is None
+    assert (names(folder), own._mapped) == ([], {})
+
+
+def test_a_sender_that_is_closed_between_two_pieces_says_so_by_sending_nothing(
+    own, folder, monkeypatch
+):
+    write = segments._to_file
+
+    def close_and_write(fd, view, mapping):
+        own.close()
+        write(fd, view, mapping)
+
+    def close_and_supply(*_):
+        own.close()
+
+    monkeypatch.setattr(segments, "_to_file", close_and_write)
+    monkeypatch.setattr(supply, "supply", close_and_supply)
+    assert own.put(data(size=LARGE), users=1) is None
+    assert (names(folder), own._mapped) == ([], {})
+
+
+def test_a_segment_that_cannot_be_mapped_is_shared_all_the_same(own, complaints, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with monkeypatch.context() as context:
+        context.setattr(segments.mmap, "mmap", refuse)
+        reference = own.put(data(b"a", LARGE), users=1)
+    assert read(reference) == data(b"a", LARGE)
+    assert not complaints
+
+
+def test_a_mapping_in_use_does_not_keep_segments_from_being_removed(own, folder):
+    supply.is_possible()
+    own.put(data(size=LARGE), users=1)
+    [mapping] = own._mapped.values()
+    with memoryview(mapping):
+        own.close()
+    assert names(folder) == []
+
+
+def test_a_python_without_ctypes_fills_files(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    assert not supply.is_possible.__wrapped__()
