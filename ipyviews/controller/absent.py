@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipyviews.controller.submissions import parse_submission
-from ipyviews.controller.telling import stored_result
 from ipyviews.core.ends import Ended
 from ipyviews.ids import ClientId, RequestId, TaskId, task_id
 from ipyviews.protocol.wire import Message
@@ -104,8 +103,9 @@ class Absent:
         """Add how it ended what had not when the client left."""
         named = _dependencies(submission.choice, submission.wanted)
         known = {task for task, _ in submission.ended}
-        stored = await self._records.stored(sorted(named.difference(known).intersection(done)))
-        told = tuple((TaskId(task), _end(stored_result(one))) for task, one in stored.items())
+        asked = sorted(named.difference(known).intersection(done))
+        stored = await self._records.stored(asked, buffers=())
+        told = tuple((TaskId(task), _end(one)) for task, one in stored.items())
         return replace(submission, ended=submission.ended + told)
 
     def _write(self, client: ClientId, request: str, places: list[int]) -> None:
@@ -128,9 +128,10 @@ class Absent:
         return [submission.content, *buffers[:1], *self._records.whole(buffers[1:])]
 
 
-def _end(told: dict[str, Any]) -> Ended:
-    engine, life, *_ = (told["ours"]["attempts"] or [(None, 0)])[-1]
-    return Ended(told["content"].get("status") == "ok", engine, life)
+def _end(record: dict[str, Any]) -> Ended:
+    runs = record["result_metadata"]["ipyviews"]["attempts"]
+    engine, life, *_ = (runs or [(None, 0)])[-1]
+    return Ended(record["result_content"].get("status") == "ok", engine, life)
 
 
 def _dependencies(choice: Choice, places: Iterable[int]) -> set[TaskId]:

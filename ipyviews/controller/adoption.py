@@ -162,6 +162,9 @@ def _take_over(
         fleet.take_over(engine, take)
     elif known["state"] == "starting" and engine.former is None:
         # It was about to be started; what did start is nobody's.
+        if (name, engine.incarnation) in fleet.deaths:
+            # It died before it was ready, and clients were told of that life.
+            engine.incarnation += 1
         fleet.take_over(engine, fleet.launch)
     else:
         is_news = known["state"] != "lost"

@@ -39,7 +39,7 @@ def of_controller(performer: Performer, counters: Counter[str]) -> Bounds:
         "unread_bytes": bound(
             max(unread, default=0), clients.FOLD_BYTES, counters["output_folded"]
         ),
-        "ends": bound(len(ends), ends.most),
+        "ends": bound(len(ends), 2 * ends.most),
         "deaths": bound(
             len(fleet.deaths), deaths.MOST_DEATHS, fleet.deaths.count - len(fleet.deaths)
         ),

@@ -236,6 +236,7 @@ class Driver:
             life=self.life,
             returns=self.returns,
             pasts=performer.pasts,
+            ends=performer.state.holding.graph.ends,
         )
         self.records.submit_again = self.requests.submit_again
         performer.withheld = self.requests.withheld

@@ -22,12 +22,12 @@ from ipyviews.errors import UsageError
 from ipyviews.ids import EngineId, RequestId, TaskId, task_id
 from ipyviews.protocol.wire import pack
 from ipyviews.store.memory import Limits, Memory
-from ipyviews.store.query import Query, parse_keys
+from ipyviews.store.query import BUFFERS, Query, parse_keys
 from ipyviews.store.records import End, Origin
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from ipyviews.controller.clients import Clients
     from ipyviews.core.tasks import Task
@@ -294,12 +294,14 @@ class Records:
                 await self._first_of(tasks)
         return await self._tell(client, tasks, stored)
 
-    async def stored(self, tasks: Iterable[TaskId]) -> dict[str, Fields]:
-        """Return what the file has of tasks that are not known here."""
+    async def stored(
+        self, tasks: Iterable[TaskId], buffers: Collection[str] = BUFFERS
+    ) -> dict[str, Fields]:
+        """Return what the file has of tasks that are not known here, with such buffers."""
         missing = [task for task in tasks if self.memory.get(task) is None]
         if self._file is None or not missing:
             return {}
-        return await asyncio.wrap_future(self._file.get(missing))
+        return await asyncio.wrap_future(self._file.get(missing, buffers))
 
     def _status(self, tasks: Iterable[TaskId], stored: Container[str] = ()) -> Fields:
         found: dict[str, list[TaskId]] = {"pending": [], "completed": [], "unknown": []}

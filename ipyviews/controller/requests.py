@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.setups import Setups
     from ipyviews.controller.submissions import Submission, Terms
     from ipyviews.controller.turns import Turns
+    from ipyviews.core.ends import Ends
     from ipyviews.core.events import Event, Kind
     from ipyviews.ids import ClientId, EngineId
     from ipyviews.protocol.wire import Frame, Message
@@ -139,6 +140,8 @@ class Requests:
         The controller's name in this life.
     returns, pasts
         What a controller before this one had begun, and run.
+    ends
+        Knows how tasks ended.
     """
 
     def __init__(
@@ -153,6 +156,7 @@ class Requests:
         life: str,
         returns: Returns,
         pasts: Pasts,
+        ends: Ends,
     ) -> None:
         self._life = life
         self._pasts = pasts
@@ -168,7 +172,7 @@ class Requests:
         self._loop = asyncio.get_running_loop()
         #: What may have been on engines that have not told so far.
         self.withheld = Withheld(
-            returns, clients, turns, lambda event: feed(event, None), self._loop.time
+            returns, clients, turns, lambda event: feed(event, None), self._loop.time, ends=ends
         )
         #: The cells that engines run again; set by the driver.
         self.setups: Setups
@@ -294,7 +298,7 @@ class Requests:
                 # Its client was taken for gone.
                 continue
             terms = terms if alike else choice.terms(place)
-            if is_again or submission.ended or self.withheld:
+            if is_again or self._returns.has_untold or self.withheld:
                 make = partial(self._make, request, task, pending, terms, is_again=is_again)
                 late = partial(make, since=self._loop.time())
                 if not self.withheld.keep(task, Held(pending, is_again, terms[4:], late)):

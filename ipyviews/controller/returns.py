@@ -193,6 +193,11 @@ class Returns:
         """Note an engine that is being taken over."""
         self._untold.add(engine)
 
+    @property
+    def has_untold(self) -> bool:
+        """Whether engines are being taken over."""
+        return bool(self._untold)
+
     def is_untold(self, engine: EngineId | None) -> bool:
         """Whether an engine is being taken over."""
         return engine in self._untold

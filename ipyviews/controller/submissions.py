@@ -178,7 +178,7 @@ def parse_submission(message: Message) -> Submission:
         raise UsageError("`setup` is for cells on engines that are named")
     places = _places(message.ours, tasks) if "again" in message.ours else None
     content, buffers = message.content, message.buffers
-    ended = _ended(message.ours["ended"]) if "ended" in message.ours else ()
+    ended = _ended(message.ours["ended"], choice) if "ended" in message.ours else ()
     return Submission(
         kind,
         choice,
@@ -201,13 +201,14 @@ def _places(ours: dict[str, Any], tasks: int) -> tuple[int, ...]:
     return tuple(sorted(set(places)))
 
 
-def _ended(told: Any) -> tuple[tuple[TaskId, Ended], ...]:
+def _ended(told: Any, choice: Choice) -> tuple[tuple[TaskId, Ended], ...]:
     if not isinstance(told, dict) or not all(map(_is_end, told.values())):
         raise UsageError(
             "`ended` must tell of each task whether it succeeded, and the engine of its last run "
             "and the life of that, or null and 0"
         )
-    return tuple((TaskId(task), Ended(*end)) for task, end in told.items())
+    named = {task for pair in choice.needs for need in pair if need for task in need.tasks}
+    return tuple((task, Ended(*told[task])) for task in named.intersection(told))
 
 
 def _is_end(end: Any) -> bool:

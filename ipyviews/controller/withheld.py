@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ipyviews.controller.requests import PendingTask
     from ipyviews.controller.returns import Returns
     from ipyviews.controller.turns import Turns
+    from ipyviews.core.ends import Ends
     from ipyviews.core.events import Dependency, Event
     from ipyviews.ids import ClientId, EngineId, TaskId
 
@@ -51,6 +52,8 @@ class Withheld:
         Takes events for the core.
     clock
         Returns the time of events [s].
+    ends
+        Knows how tasks ended.
     """
 
     def __init__(
@@ -60,12 +63,15 @@ class Withheld:
         turns: Turns,
         feed: Callable[[Event], object],
         clock: Callable[[], float],
+        *,
+        ends: Ends,
     ) -> None:
         self._returns = returns
         self._clients = clients
         self._turns = turns
         self._feed = feed
         self._clock = clock
+        self._ends = ends
         self._held: dict[TaskId, Held] = {}
         self._lanes: Counter[tuple[ClientId, EngineId | None]] = Counter()
         #: Those that the core does not know so far, and whether they were cancelled meanwhile.
@@ -105,10 +111,10 @@ class Withheld:
     def _follows_untold(self, one: Held) -> bool:
         """Whether it follows what ran on an engine that may live, and is not there so far."""
         follow = one.needs[1]
-        return follow is not None and any(
-            task in follow.tasks and self._returns.is_untold(end.engine)
-            for task, end in one.pending.submission.ended
-        )
+        if follow is None or not self._returns.has_untold:
+            return False
+        ends = map(self._ends.get, follow.tasks)
+        return any(end is not None and self._returns.is_untold(end.engine) for end in ends)
 
     def _release(self) -> None:
         """Go on with those of which all is known by now, in the order in which they came."""

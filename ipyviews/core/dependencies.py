@@ -183,7 +183,8 @@ class Graph:
         """Take in how tasks ended that nobody here has seen; what is known here counts more."""
         for task, end in ends:
             if task not in self._tasks and task not in self.ends:
-                self.ended(task, end)
+                # Nothing waits for it: what named an unknown task was refused.
+                self.ends.tell(task, end)
 
     def engine_lost(self, engine: EngineId) -> list[Task]:
         """Take in that what ran on an engine is of no more use there.

@@ -46,9 +46,11 @@ class Ends:
         #: For each task of a request the place of its end in `_ends`, 0 for none yet.
         self._requests: dict[str, array[int]] = {}
         self._count = 0
+        #: Ends that nobody here has seen: their names may be anything, so each is kept by itself.
+        self._told: dict[TaskId, Ended] = {}
 
     def __len__(self) -> int:
-        return self._count
+        return self._count + len(self._told)
 
     def __contains__(self, task: TaskId) -> bool:
         return self.get(task) is not None
@@ -57,7 +59,8 @@ class Ends:
         """Return how a task ended; None if it has not, or long ago."""
         request, index = _split(task)
         places = self._requests.get(request, ())
-        return self._ends[places[index]] if index < len(places) else None
+        seen = self._ends[places[index]] if index < len(places) else None
+        return seen or self._told.get(task)
 
     def add(self, task: TaskId, end: Ended) -> None:
         """Remember an end."""
@@ -72,6 +75,12 @@ class Ends:
         while self._count > self.most and len(self._requests) > 1:
             oldest = self._requests.pop(next(iter(self._requests)))
             self._count -= len(oldest) - oldest.count(0)
+
+    def tell(self, task: TaskId, end: Ended) -> None:
+        """Remember an end that nobody here has seen; as many as of those that were."""
+        self._told[task] = end
+        if len(self._told) > self.most:
+            del self._told[next(iter(self._told))]
 
     def _place(self, end: Ended) -> int:
         place = self._kinds.get(end)

@@ -130,9 +130,11 @@ class HistoryFile:
         """Return what is wanted of the records that match; those in `skip` left out."""
         return self._do(lambda: self._find(query, keys, skip))
 
-    def get(self, names: Sequence[str]) -> Future[dict[str, Fields]]:
-        """Return the records, with their buffers, of those tasks that have one."""
-        return self._do(lambda: self._get(names))
+    def get(
+        self, names: Sequence[str], keys: Collection[str] = BUFFERS
+    ) -> Future[dict[str, Fields]]:
+        """Return the records, with these of their buffers, of those tasks that have one."""
+        return self._do(lambda: self._get(names, keys))
 
     def purge(self, names: Collection[str] | None, engines: Collection[str] = ()) -> Future[int]:
         """Drop records of tasks, None for all, and of engines; the number dropped."""
@@ -269,12 +271,12 @@ class HistoryFile:
                     found[name].append(data)
         return found
 
-    def _get(self, names: Sequence[str]) -> dict[str, Fields]:
+    def _get(self, names: Sequence[str], keys: Collection[str]) -> dict[str, Fields]:
         found: dict[str, Fields] = {}
         for name in names:
             row = self._db.execute("SELECT place, record FROM records WHERE msg_id = ?", (name,))
             for place, text in row.fetchall():
-                found[name] = {**_record(text), **self._buffers(place, BUFFERS)}
+                found[name] = {**_record(text), **self._buffers(place, keys)}
         return found
 
     def _purge(self, names: Collection[str] | None, engines: Collection[str]) -> int:

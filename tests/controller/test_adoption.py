@@ -12,6 +12,7 @@ from ipyviews.controller.setups import Limit
 from ipyviews.errors import UsageError
 from ipyviews.store.journal import Journal
 from tests.controller.lives import LastingKernel, LastingLauncher, Lives, again
+from tests.test_deaths import CRASH
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ async def test_the_limit_of_restarts_counts_across_controllers(run_root, errors)
         former = await lives.die()
         lives.kernels[0].die(-11)
         await lives.take_over(former)
+        await eventually(lambda: lives.driver.fleet.infos()[0]["state"] != "starting")
         info = lives.driver.fleet.infos()[0]
         assert (info["state"], info["incarnation"]) == expected
     said = "engine 0 is not started again by itself: it was 2 times in 60 s"
@@ -195,6 +197,27 @@ async def test_a_restart_that_a_controller_had_begun_is_done_by_the_next(lives):
     assert not before._ports
     assert lives.driver.fleet.infos()[1]["incarnation"] == 2
     assert not lives.driver.fleet.deaths.told()
+
+
+async def test_an_engine_that_had_died_before_it_was_ready_begins_a_life_of_another_number(
+    lives, monkeypatch
+):
+    client, before = await lives.client(), lives.kernels[1]
+    begun = asyncio.Event()
+
+    async def restart(now: bool) -> None:
+        content = {**CRASH.as_content(), "engine": 1, "incarnation": 2}
+        lives.driver.fleet.deaths.keep("1.2", content)
+        before.die(told=False)
+        begun.set()
+        await asyncio.Event().wait()
+
+    before.restart = restart
+    client.send("control", "restart_request", {"engines": [1], "now": False})
+    await begun.wait()
+    await lives.replace()
+    await eventually(lambda: lives.states() == ["live", "live"])
+    assert lives.driver.fleet.infos()[1]["incarnation"] == 3
 
 
 async def test_an_engine_gets_tasks_only_when_a_later_controller_would_know_it(lives, monkeypatch):

@@ -193,11 +193,15 @@ async def test_what_follows_a_task_that_ran_on_a_slow_engine_runs_there_in_the_e
     new = client.apply("echo", b"y", any=None, **known)
     assert (await client.reply(f"{new}.0")).ours["engine"] == 1
     late = client.apply("echo", b"z", any=None, follow={"tasks": ["x.0"]}, ended=known["ended"])
+    # Nor does it matter who has told.
+    other = await lives.client()
+    theirs = other.apply("echo", b"z", any=None, follow={"tasks": ["x.0"]})
     await lives.settle()
     assert not client.replies_to(f"{late}.0")
+    assert not other.replies_to(f"{theirs}.0")
     speak()
-    for name in (request, late):
-        assert (await client.reply(f"{name}.0")).ours["engine"] == 0
+    for who, name in ((client, request), (client, late), (other, theirs)):
+        assert (await who.reply(f"{name}.0")).ours["engine"] == 0
 
 
 async def test_what_waits_can_be_cancelled(lives):

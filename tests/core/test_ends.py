@@ -50,3 +50,19 @@ def test_the_request_with_the_newest_end_is_never_forgotten():
     ends.add("b-1.0", FINE)
     assert "a-1.9" not in ends
     assert "b-1.0" in ends
+
+
+def test_ends_that_were_told_may_have_any_name_and_are_bounded():
+    ends = Ends(most=3)
+    for index in range(5):
+        ends.tell(f"c-1.{999_999_990 + index}", Ended(True, index, index))
+    assert len(ends) == 3
+    assert ends.get("c-1.999999990") is None
+    assert ends.get("c-1.999999994") == Ended(True, 4, 4)
+
+
+def test_what_was_seen_later_counts_more_than_what_was_told():
+    ends = Ends()
+    ends.tell("c-1.0", FAILED)
+    ends.add("c-1.0", FINE)
+    assert ends.get("c-1.0") == FINE
