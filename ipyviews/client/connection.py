@@ -229,6 +229,10 @@ class Connection:
             )
         # While the thread lives, it is ending what there is to wait for.
         self.check_thread()
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Let all calls leave that wait for others to leave with them."""
         self._io.hurry()
 
     def check_thread(self) -> None:

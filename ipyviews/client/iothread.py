@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ class IOThread:
 
     def hurry(self) -> None:
         """Let nothing that was posted wait for more; from any thread."""
-        if self._posted:
-            self.post(_nothing)
+        # What is there may be taken out at this moment: then it does not wait.
+        with suppress(IndexError):
+            if self._posted[-1][0]:
+                self.post(_nothing)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """End the thread; waits for it at most `timeout_s` [s], not at all from inside it."""

@@ -95,6 +95,7 @@ class LazyMapIterator:
         return self
 
     async def __anext__(self) -> Any:
+        self.feed.connection.hurry()
         await self.feed.results.wait_async(self._knows_next, self.feed.connection.check)
         value = self._take()
         if value is _END:

@@ -55,7 +55,7 @@ BURST_S = 0.005
 LEAVE_S = 0.002
 
 #: A call that comes so soon after the one before [s] waits a moment for others to leave with it,
-#: unless somebody waits for a result.
+#: unless somebody begins to wait for a result.
 RAPID_S = 0.0005
 
 

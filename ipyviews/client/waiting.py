@@ -189,6 +189,8 @@ class Waitable(StaysHere, Pending):
         super().add_done_callback(fn)
 
     def __await__(self) -> Generator[Any, None, Any]:
+        # Not at once: what else is about to call, as in a `gather`, does so first.
+        asyncio.get_running_loop().call_soon(self._connection.hurry)
         with self._connection.nesting.waiting() as update:
             update(self.tasks)
             return (yield from asyncio.wrap_future(self).__await__())

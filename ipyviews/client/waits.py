@@ -153,16 +153,16 @@ def engines_ready(session: Session, n: int | None, timeout: float | None) -> Ans
     connection = session.connection
     wanted = connection.wanted if n is None else n
     # Who names a number may be about to have more started: only what is lost from now on counts.
-    old = set() if n is None else set(_losses(session))
+    old = {} if n is None else _losses(session)
     # Notices of engines that somebody else has just started come before its answer.
     fresh = connection.request("ping")
 
     def are_there() -> bool:
         if len(session.ids) >= wanted:
             return True
-        reasons = [why for why in _losses(session) if why not in old]
-        if reasons and fresh.done() and _coming(session) < wanted:
-            raise EngineError("\n".join(reasons))
+        news = [why for life, why in _losses(session).items() if life not in old]
+        if news and fresh.done() and _coming(session) < wanted:
+            raise EngineError("\n".join(dict.fromkeys(news)))
         return False
 
     def late() -> str:
@@ -232,16 +232,16 @@ def _coming(session: Session) -> int:
     return sum(info.get("state") in ("live", "starting") for info in infos)
 
 
-def _losses(session: Session) -> list[str]:
-    """Say which engines did not start, and which are gone, and why."""
-    failed = dict(session.connection.failed)
-    reasons = [
-        f"Engine {one} did not start: {why.removeprefix('it did not start: ')}"
-        for one, why in failed.items()
-    ]
-    reasons += [
-        f"Engine {info['id']} is gone: {info['reason']}"
-        for info in list(session.connection.engines.values())
-        if info.get("state") == "lost" and info.get("reason") and info["id"] not in failed
-    ]
-    return list(dict.fromkeys(reasons))
+def _losses(session: Session) -> dict[tuple[int, int], str]:
+    """Say which engines did not start, and which are gone, in which life, and why."""
+    engines = dict(session.connection.engines)
+    lives = {one: int(info.get("incarnation", 0)) for one, info in engines.items()}
+    reasons = {
+        (one, lives[one]): f"Engine {one} is gone: {info['reason']}"
+        for one, info in engines.items()
+        if info.get("state") == "lost" and info.get("reason")
+    }
+    for one, why in session.connection.failed:
+        told = f"Engine {one} did not start: {why.removeprefix('it did not start: ')}"
+        reasons[one, lives.get(one, 0)] = told
+    return reasons

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ipyviews.client import ledger, returning
+from ipyviews.client import iothread, ledger, outbox, returning
 from ipyviews.client.aio import AsyncClient
 from ipyviews.errors import ClusterError, ControllerLost, TooManyPending, UsageError
 from tests.client.fakes import FakeController
@@ -21,6 +21,16 @@ async def test_views_of_an_async_client_are_awaited(fake):
         assert (await rc[0].execute("print(1)")).stdout == "1\n"
     with pytest.raises(ClusterError, match="closed"):
         rc[:]
+
+
+async def test_calls_that_are_awaited_do_not_wait_for_others_to_leave_with_them(fake, monkeypatch):
+    monkeypatch.setattr(iothread, "PATIENCE_S", 3600.0)
+    monkeypatch.setattr(outbox, "RAPID_S", 60.0)
+    async with AsyncClient(fake.file, transport=fake.transport) as rc:
+        calls = [rc[0].apply(abs, -number) for number in range(5)]
+        assert await asyncio.gather(*calls) == [0, 1, 2, 3, 4]
+        view = rc.load_balanced_view()
+        assert [one async for one in view.imap(abs, range(50))] == list(range(50))
 
 
 async def test_control_verbs_are_coroutines(fake):
