@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: The first question is repeated after so long [s], each next one after twice that. Questions on
 #: the apply channel are answered while an engine computes; those on shell wait for its cell.
 FIRST_S = 2.0
-LONGEST_S = {"apply": 20.0, "shell": 3600.0}
+LONGEST_S = {"apply": 20.0, "shell": 300.0}
 
 
 @dataclass(slots=True)
