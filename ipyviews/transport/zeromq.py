@@ -136,6 +136,8 @@ class ZmqPort:
                 send(frame if type(frame) is bytes else _cheapest(frame), _MORE)
             send(_cheapest(frames[-1]), _NOBLOCK)
         except zmq.ZMQError as error:
+            # One that fails has taken note of what arrives, too: nothing else will tell of it.
+            self._look_soon()
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN, zmq.ENOTSOCK, zmq.ETERM):
                 raise PeerGone(error.strerror) from None
             raise

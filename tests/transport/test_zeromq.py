@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import select
 import stat
 import sys
 
@@ -73,6 +74,17 @@ async def met(router, dealer):
     at_router.got.clear()
     at_dealer.got.clear()
     return at_router, at_dealer
+
+
+async def test_what_arrives_before_a_send_that_fails_is_delivered(transport, other, url):
+    router, dealer = transport.bind_router(url, b"c"), other.connect_dealer(url, b"me")
+    at_router, _ = await met(router, dealer)
+    for number in range(50):
+        dealer.send([b"%d" % number])
+        # All in one turn of the loop, so that nobody has looked since.
+        assert select.select([router._socket.FD], [], [], 20)[0]
+        assert is_gone(router, b"nobody")
+        await at_router.wait(number + 1)
 
 
 async def test_messages_go_both_ways_with_the_dealers_name(transport, other, url):
