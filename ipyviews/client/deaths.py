@@ -27,6 +27,8 @@ class Deaths:
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[int, int], DeathReport] = OrderedDict()
+        #: Why those were not started again that might have been.
+        self._refusals: dict[tuple[int, int], str] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -37,14 +39,18 @@ class Deaths:
         for report in reports:
             self._known[report.engine, report.incarnation] = report
         while len(self._known) > MOST_DEATHS:
-            self._known.popitem(last=False)
+            name, _ = self._known.popitem(last=False)
+            self._refusals.pop(name, None)
         return reports
 
     def heard(self, content: Mapping[str, Any]) -> None:
         """Take a ``death_notice``; say once what no error of a task will say."""
+        refusal = str(content.get("refusal") or "")
         for report in self.take(content.get("deaths", ())):
             name = (report.engine, report.incarnation, report.when)
-            sentence = content.get("refusal") or _sentence(report)
+            if refusal:
+                self._refusals[report.engine, report.incarnation] = refusal
+            sentence = refusal or _sentence(report)
             if sentence and name not in _said:
                 _said.append(name)
                 log.warning("%s", sentence)
@@ -63,11 +69,13 @@ class Deaths:
         Deaths come on the channel that replies take, so they are known when a task fails of one;
         the table of engines comes on the other, sooner or later.
         """
-        report = self._known.get((int(info["id"]), int(info.get("incarnation", 0))))
+        name = (int(info["id"]), int(info.get("incarnation", 0)))
+        report = self._known.get(name)
         if report is None or info.get("state") != "live":
             return info
         state = "starting" if report.restarted else "lost"
-        return {**info, "state": state, "reason": report.sentence}
+        reason = "; ".join(filter(None, (report.sentence, self._refusals.get(name))))
+        return {**info, "state": state, "reason": reason}
 
     def latest(self, engine: int) -> tuple[DeathReport, ...]:
         """Return the latest report of an engine, if there is one."""

@@ -70,6 +70,14 @@ def test_table_older_than_a_death_does_not_bring_the_engine_back(fake, rc):
     wait_until(lambda: rc.ids == [1])
 
 
+def test_engine_that_is_gone_is_told_with_why_it_is_not_started_again(fake, rc):
+    content = {"deaths": [report(1, 1) | {"restarted": False}], "refusal": "it was 2 times in 60 s"}
+    fake.do(lambda: fake._send(0, "death_notice", content, "", {}, ()))
+    wait_until(lambda: rc.ids == [0])
+    with pytest.raises(EngineError, match=r"segmentation fault .*; it was 2 times in 60 s"):
+        rc[1].apply_sync(abs, -1)
+
+
 def test_engine_that_is_started_again_is_not_called_gone(fake, rc):
     told = report(1, 1) | {"restarted": True}
     fake.do(lambda: fake._send(0, "death_notice", {"deaths": [told]}, "", {}, ()))
