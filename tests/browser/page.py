@@ -26,6 +26,15 @@ PROMPT = """([i, pattern]) => new RegExp(pattern).test(
 )"""
 
 #: The text is under cell i so often.
+WATCH = """place => {
+    const seen = window.ipyviewsSeen = new Set();
+    const cell = document.querySelectorAll(".jp-Notebook-cell")[place];
+    const look = () => cell.querySelectorAll(".jp-RenderedImage img").forEach(
+        image => seen.add(image.src));
+    new MutationObserver(look).observe(
+        cell, {subtree: true, childList: true, attributes: true, attributeFilter: ["src"]});
+}"""
+
 COUNTED = """([i, text, times]) => {
     const cell = document.querySelectorAll(".jp-Notebook-cell")[i];
     const shown = cell.querySelector(".jp-Cell-outputWrapper").textContent;
@@ -114,6 +123,14 @@ class Notebook:
 
     def images(self, name: str) -> Locator:
         return self.cell(name).locator(".jp-RenderedImage img")
+
+    def watch_images(self, name: str) -> None:
+        """From now on take note of all pictures under the cell, however short they are there."""
+        self.page.evaluate(WATCH, self._places[name])
+
+    def count_images_seen(self) -> int:
+        """Count the pictures that differ among those that were there since."""
+        return int(self.page.evaluate("() => window.ipyviewsSeen.size"))
 
     def prompt(self, name: str) -> str:
         return self.cell(name).locator(".jp-InputPrompt").first.inner_text().strip()
