@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from types import SimpleNamespace
+
 import pytest
 
 from tests.waiting import eventually
@@ -135,6 +138,24 @@ async def test_a_silent_engine_is_asked_less_and_less_often(start):
     pings = [kind for _, kind, _ in world.kernels[0].seen if kind == "ping_request"]
     # One to join, one now; the next one is due in two seconds.
     assert len(pings) == 2
+
+
+async def test_a_kernel_is_asked_for_its_cells_less_often_but_every_five_minutes(
+    start, monkeypatch
+):
+    world = await start(1)
+    client = await world.client()
+    client.execute("stall", targets=[0])
+    await world.settle()
+    silence, now, asked = world.driver.silence, [0.0], []
+    monkeypatch.setattr(silence, "_loop", SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr(silence, "_when_answered", lambda *_: asked.append(now[0]))
+    for second in range(0, 7200, 5):
+        now[0] = float(second)
+        silence.look()
+    gaps = [after - before for before, after in pairwise(asked)]
+    assert gaps == sorted(gaps)
+    assert gaps[0] < 10 < gaps[-1] <= 300
 
 
 async def test_replies_at_hand_are_taken_in_before_anything_is_missed(start):
