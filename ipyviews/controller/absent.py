@@ -12,17 +12,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ipyviews.controller.submissions import parse_submission
+from ipyviews.controller.submissions import named, parse_submission
 from ipyviews.core.ends import Ended
 from ipyviews.ids import ClientId, RequestId, TaskId, task_id
 from ipyviews.protocol.wire import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from ipyviews.controller.records import Records
     from ipyviews.controller.requests import Requests, Store
-    from ipyviews.controller.submissions import Choice, Submission
+    from ipyviews.controller.submissions import Submission
     from ipyviews.core.ends import Ends
     from ipyviews.protocol.wire import Frame
     from ipyviews.store.journal import Journal
@@ -101,9 +101,9 @@ class Absent:
 
     async def _with_ends(self, submission: Submission, done: Collection[str]) -> Submission:
         """Add how it ended what had not when the client left."""
-        named = _dependencies(submission.choice, submission.wanted)
+        needed = named(map(submission.choice.needs_of, submission.wanted))
         known = {task for task, _ in submission.ended}
-        asked = sorted(named.difference(known).intersection(done))
+        asked = sorted(needed.difference(known).intersection(done))
         stored = await self._records.stored(asked, buffers=())
         told = tuple((TaskId(task), _end(one)) for task, one in stored.items())
         return replace(submission, ended=submission.ended + told)
@@ -114,8 +114,8 @@ class Absent:
         if record is None:
             return
         ours: dict[str, Any] = {**record.origin.ours, "again": places}
-        named = _dependencies(pending.submission.choice, places)
-        ended = {name: list(end) for name in named if (end := self._ends.get(name)) is not None}
+        needed = named(map(pending.submission.choice.needs_of, places))
+        ended = {name: list(end) for name in needed if (end := self._ends.get(name)) is not None}
         if ended:
             ours["ended"] = ended
         self._left[request] = len(places)
@@ -132,9 +132,3 @@ def _end(record: dict[str, Any]) -> Ended:
     runs = record["result_metadata"]["ipyviews"]["attempts"]
     engine, life, *_ = (runs or [(None, 0)])[-1]
     return Ended(record["result_content"].get("status") == "ok", engine, life)
-
-
-def _dependencies(choice: Choice, places: Iterable[int]) -> set[TaskId]:
-    """Name what tasks of a request come after, or follow."""
-    needs = set(map(choice.needs_of, places))
-    return {task for pair in needs for need in pair if need for task in need.tasks}

@@ -15,7 +15,7 @@ from ipyviews.ids import EngineId, TaskId
 from ipyviews.protocol.wire import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ipyviews.protocol.wire import Frame, Message
 
@@ -151,6 +151,11 @@ def alone(ours: dict[str, Any], task: int, *, waits: bool) -> dict[str, Any]:
     return found
 
 
+def named(needs: Iterable[Needs]) -> set[TaskId]:
+    """Return the tasks that others come after, or follow."""
+    return {task for pair in set(needs) for need in pair if need for task in need.tasks}
+
+
 def parse_submission(message: Message) -> Submission:
     """Check a request of a client.
 
@@ -207,8 +212,7 @@ def _ended(told: Any, choice: Choice) -> tuple[tuple[TaskId, Ended], ...]:
             "`ended` must tell of each task whether it succeeded, and the engine of its last run "
             "and the life of that, or null and 0"
         )
-    named = {task for pair in choice.needs for need in pair if need for task in need.tasks}
-    return tuple((task, Ended(*told[task])) for task in named.intersection(told))
+    return tuple((task, Ended(*told[task])) for task in named(choice.needs).intersection(told))
 
 
 def _is_end(end: Any) -> bool:

@@ -180,43 +180,40 @@ async def test_a_lost_engine_stays_lost_and_can_be_restarted(lives):
     assert lives.states() == ["live", "live"]
 
 
-async def test_a_restart_that_a_controller_had_begun_is_done_by_the_next(lives):
-    client, before = await lives.client(), lives.kernels[1]
-    begun = asyncio.Event()
+async def replace_while_it_restarts(lives, kernel, what_happens):
+    """Let the controller die in the midst of a restart of engine 1."""
+    client, begun = await lives.client(), asyncio.Event()
 
     async def restart(now: bool) -> None:
+        what_happens()
         begun.set()
         await asyncio.Event().wait()
 
-    before.restart = restart
+    kernel.restart = restart
     client.send("control", "restart_request", {"engines": [1], "now": False})
     await begun.wait()
     await lives.replace()
     await eventually(lambda: lives.states() == ["live", "live"])
+
+
+async def test_a_restart_that_a_controller_had_begun_is_done_by_the_next(lives):
+    before = lives.kernels[1]
+    await replace_while_it_restarts(lives, before, lambda: None)
     assert lives.kernels[1] is not before
     assert not before._ports
     assert lives.driver.fleet.infos()[1]["incarnation"] == 2
     assert not lives.driver.fleet.deaths.told()
 
 
-async def test_an_engine_that_had_died_before_it_was_ready_begins_a_life_of_another_number(
-    lives, monkeypatch
-):
-    client, before = await lives.client(), lives.kernels[1]
-    begun = asyncio.Event()
+async def test_an_engine_that_had_died_before_it_was_ready_begins_a_life_of_another_number(lives):
+    before = lives.kernels[1]
 
-    async def restart(now: bool) -> None:
+    def die():
         content = {**CRASH.as_content(), "engine": 1, "incarnation": 2}
         lives.driver.fleet.deaths.keep("1.2", content)
         before.die(told=False)
-        begun.set()
-        await asyncio.Event().wait()
 
-    before.restart = restart
-    client.send("control", "restart_request", {"engines": [1], "now": False})
-    await begun.wait()
-    await lives.replace()
-    await eventually(lambda: lives.states() == ["live", "live"])
+    await replace_while_it_restarts(lives, before, die)
     assert lives.driver.fleet.infos()[1]["incarnation"] == 3
 
 
